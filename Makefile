@@ -1,0 +1,43 @@
+# make demo: core only, no torch.  make test / check / bench / test-long: everything.
+PY := .venv/bin/python
+UV := .venv/bin/uv
+.PHONY: core all demo test test-long check bench format docs locale
+
+$(UV):
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check uv
+
+core: $(UV)
+	@if [ -e .venv/.all ]; then echo "full set-up kept (rm -r .venv for the core alone)"; else $(UV) sync --quiet --locked; fi
+
+all: $(UV)
+	$(UV) sync --quiet --locked --all-extras --all-groups
+	@touch .venv/.all
+
+demo: core
+	.venv/bin/mirada demo
+
+test: all
+	.venv/bin/pytest -m "not long"
+
+test-long: all
+	MIRADA_LONG=1 .venv/bin/pytest --timeout 3600
+
+check: all
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+bench: all
+	$(PY) -m benchmarks
+
+format: all
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+docs: all
+	$(PY) tools/make_docs.py
+
+locale: all
+	$(PY) tools/make_locale.py

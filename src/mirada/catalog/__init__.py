@@ -1,0 +1,1 @@
+"""The catalogue: samples, decisions, splits, predictions, jobs, models."""

@@ -1,0 +1,1 @@
+"""From photographs to vectors: backbones in OpenVINO, and a cache."""

@@ -1,0 +1,1 @@
+"""One safe door for every photograph: decode, preprocess, fingerprint, thumbnail."""

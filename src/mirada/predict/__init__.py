@@ -1,0 +1,1 @@
+"""Answers from a bundle, with neither torch nor a workspace."""

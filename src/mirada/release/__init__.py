@@ -1,0 +1,1 @@
+"""What is deployed: bundles, their export, and the registry of versions."""
