@@ -1,0 +1,209 @@
+"""The MLflow mirror: runs, parameters, metrics, the report, model versions and aliases.
+
+The catalogue and the bundle folders are the truth; MLflow is written after the fact, by a process of its own
+(``python -m mirada.track WORKSPACE``), from the jobs that training leaves in the catalogue. Importing MLflow takes
+seconds and hundreds of megabytes, so only that process does it. A mirror that fails costs no result: its job stays
+in the queue, the error is told by `mirada track`, and the next run of the mirror repeats it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mirada.catalog.catalog import Catalog
+from mirada.config import Config
+from mirada.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+RUN_JOB = "mirror_run"
+ALIAS_JOB = "mirror_alias"
+_RUN_TAG = "mirada.run_id"
+_VERSION_TAG = "mirada.version"
+
+log = logging.getLogger("mirada.track")
+
+
+@dataclass(frozen=True, slots=True)
+class RunMirror:
+    """What MLflow is told of a run. Paths are absolute; `status` is MLflow's own word."""
+
+    run_id: str
+    experiment: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    artifacts: tuple[str, ...]
+    model_name: str = ""
+    model_version: int = 0
+    bundle_path: str = ""
+    status: str = "FINISHED"
+
+
+@dataclass(frozen=True, slots=True)
+class AliasMirror:
+    """What MLflow is told of a promotion or a rollback; version 0 takes the alias away."""
+
+    model_name: str
+    alias: str
+    model_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorReport:
+    """How a pass of the mirror went; `errors` are sentences of the system, one a failed job."""
+
+    uri: str
+    n_done: int
+    errors: tuple[str, ...]
+
+
+def tracking_uri(workspace: Workspace) -> str:
+    """The setting track.uri, else MLFLOW_TRACKING_URI, else the workspace's own SQLite store."""
+    own = f"sqlite:///{workspace.path / 'mlflow.db'}"
+    return workspace.config.text("track.uri") or os.environ.get("MLFLOW_TRACKING_URI") or own
+
+
+def enqueue_run(catalog: Catalog, run: RunMirror) -> None:
+    """Leave a run for the mirror."""
+    catalog.enqueue(RUN_JOB, asdict(run))
+
+
+def enqueue_alias(catalog: Catalog, alias: AliasMirror) -> None:
+    """Leave a promotion for the mirror."""
+    catalog.enqueue(ALIAS_JOB, asdict(alias))
+
+
+def start_mirror(workspace: Workspace) -> subprocess.Popen[bytes] | None:
+    """Start the mirror in a process of its own that outlives this one; None where the mirror is switched off."""
+    if not workspace.config.flag("track.enabled"):
+        return None
+    log_path = workspace.path / "track.log"
+    with log_path.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "mirada.track", str(workspace.path)],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+
+
+def mirror_pending(workspace: Workspace) -> MirrorReport:
+    """Write every waiting job to MLflow; one that fails stays in the queue. Loads MLflow where there is work."""
+    uri = tracking_uri(workspace)
+    n_done, errors = 0, list[str]()
+    with workspace.lock("track"), Catalog.open(workspace.catalog_url) as catalog:
+        # Runs before aliases: an alias names a version that the run's job registers.
+        for kind in (RUN_JOB, ALIAS_JOB):
+            failed: set[int] = set()
+            while (job := catalog.claim(kind, exclude=failed)) is not None:
+                error = _mirror_job(workspace, uri, kind, job.payload)
+                catalog.finish(job.job_id, error=error, retry=error is not None)
+                if error is None:
+                    n_done += 1
+                else:
+                    failed.add(job.job_id)
+                    errors.append(error)
+    return MirrorReport(uri=uri, n_done=n_done, errors=tuple(errors))
+
+
+def _mirror_job(workspace: Workspace, uri: str, kind: str, payload: Mapping[str, Any]) -> str | None:
+    try:
+        client = _client(uri)
+        if kind == RUN_JOB:
+            _write_run(client, workspace, RunMirror(**{**payload, "artifacts": tuple(payload["artifacts"])}))
+        else:
+            _write_alias(client, AliasMirror(**payload))
+    except Exception as error:  # noqa: BLE001  # whatever a foreign store raises must not cost a result
+        log.exception("the MLflow mirror failed")
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _client(uri: str) -> MlflowClient:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _write_run(client: MlflowClient, workspace: Workspace, run: RunMirror) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    experiment_id = _experiment(client, workspace, run.experiment)
+    known = client.search_runs([experiment_id], f"tags.`{_RUN_TAG}` = '{run.run_id}'", max_results=1)
+    run_id = known[0].info.run_id if known else _new_run(client, experiment_id, run)
+    now_ms = known[0].info.start_time if known else client.get_run(run_id).info.start_time
+    client.log_batch(
+        run_id,
+        metrics=[Metric(name, value, now_ms, 0) for name, value in run.metrics.items()],
+        params=[Param(name, value) for name, value in run.params.items()],
+        tags=[RunTag(name, value) for name, value in run.tags.items()],
+    )
+    for path in run.artifacts:
+        client.log_artifact(run_id, path)
+    if run.model_name:
+        _write_version(client, run, run_id)
+    client.set_terminated(run_id, run.status)
+
+
+def _experiment(client: MlflowClient, workspace: Workspace, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    # A server decides itself where artifacts go; our own file store keeps them in the workspace.
+    own = tracking_uri(workspace).startswith("sqlite:")
+    location = (workspace.path / "mlartifacts").as_uri() if own else None
+    return str(client.create_experiment(name, artifact_location=location))
+
+
+def _new_run(client: MlflowClient, experiment_id: str, run: RunMirror) -> str:
+    created = client.create_run(experiment_id, run_name=run.run_id, tags={_RUN_TAG: run.run_id})
+    return str(created.info.run_id)
+
+
+def _write_version(client: MlflowClient, run: RunMirror, run_id: str) -> None:
+    if not client.search_registered_models(f"name = '{run.model_name}'"):
+        client.create_registered_model(run.model_name)
+    if _version(client, run.model_name, run.model_version) is None:
+        source = Path(run.bundle_path).as_uri()
+        tags = {_VERSION_TAG: str(run.model_version)}
+        client.create_model_version(run.model_name, source=source, run_id=run_id, tags=tags)
+
+
+def _version(client: MlflowClient, name: str, version: int) -> str | None:
+    for found in client.search_model_versions(f"name = '{name}'"):
+        if found.tags.get(_VERSION_TAG) == str(version):
+            return str(found.version)
+    return None
+
+
+def _write_alias(client: MlflowClient, alias: AliasMirror) -> None:
+    if alias.model_version == 0:
+        client.delete_registered_model_alias(alias.model_name, alias.alias)
+        return
+    version = _version(client, alias.model_name, alias.model_version)
+    if version is None:
+        raise LookupError(f"{alias.model_name} {alias.model_version} is not in MLflow yet")
+    client.set_registered_model_alias(alias.model_name, alias.alias, version)
+
+
+def main() -> int:
+    """``python -m mirada.track WORKSPACE``: mirror what waits; exit status 1 where something failed."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    path = Path(sys.argv[1])
+    workspace = Workspace(path, Config.load(path / "mirada.toml"))
+    report = mirror_pending(workspace)
+    log.info("mirrored %d jobs to %s, %d failed", report.n_done, report.uri, len(report.errors))
+    return 1 if report.errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
