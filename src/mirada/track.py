@@ -120,7 +120,7 @@ def _mirror_job(workspace: Workspace, uri: str, kind: str, payload: Mapping[str,
             _write_run(client, workspace, RunMirror(**{**payload, "artifacts": tuple(payload["artifacts"])}))
         else:
             _write_alias(client, AliasMirror(**payload))
-    except Exception as error:  # noqa: BLE001  # whatever a foreign store raises must not cost a result
+    except Exception as error:  # whatever a foreign store raises must not cost a result
         log.exception("the MLflow mirror failed")
         return f"{type(error).__name__}: {error}"
     return None
