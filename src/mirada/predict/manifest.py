@@ -22,6 +22,7 @@ MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.onnx"
 CARD_NAME = "README.md"
 REFERENCE_NAME = "reference.npz"
+PROBABILITIES = "probabilities"  # output of the network, beside "embedding"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]

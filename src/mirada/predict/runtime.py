@@ -21,15 +21,15 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from mirada.embed.network import Network
+from mirada.embed import vino
+from mirada.embed.network import EMBEDDING, HeadNetwork, Network
 from mirada.engine.base import Engine
 from mirada.engine.local import LocalEngine
-from mirada.errors import BundleError, DecodeError, UsageError
+from mirada.errors import BackboneError, BundleError, DecodeError, UsageError
 from mirada.imaging.decode import Limits, read_file
 from mirada.imaging.preprocess import load_input
-from mirada.messages import msg
-from mirada.predict.head import FloatHead, read_head
-from mirada.predict.manifest import open_bundle
+from mirada.messages import Message, msg
+from mirada.predict.manifest import PROBABILITIES, open_bundle
 from mirada.types import Bundle, Precision, Prediction, PreprocessSpec, Scored
 
 PathLike = str | os.PathLike[str]
@@ -48,9 +48,9 @@ class Loaded:
 
 
 class Predictor:
-    """A bundle at work. Safe to use from one thread at a time."""
+    """A bundle at work. Safe to use from several threads."""
 
-    def __init__(self, bundle: Bundle, network: Network, head: FloatHead, *, limits: Limits) -> None:
+    def __init__(self, bundle: Bundle, network: Network, head: HeadNetwork, *, limits: Limits) -> None:
         self.bundle = bundle
         self.limits = limits
         self._network = network
@@ -70,22 +70,21 @@ class Predictor:
         Raises NotFound, or BundleError for a bundle that must not be trusted.
         """
         bundle, onnx = open_bundle(Path(bundle_path))
-        head = read_head(onnx)
-        if head.n_classes != len(bundle.class_names):
-            raise BundleError(
-                msg(
-                    "{path} names {n_names} classes, but its network answers with {n_outputs}.",
-                    path=bundle.path,
-                    n_names=len(bundle.class_names),
-                    n_outputs=head.n_classes,
-                ),
-                msg("Copy the bundle folder again, or train the model again; nothing was loaded."),
-            )
-        wanted: Precision | Literal["auto"] = precision or "auto"
-        if wanted == "auto" and bundle.precision == "f32":
-            wanted = "f32"
-        network = Network(onnx, precision=wanted, output="embedding")
+        wanted = bundle.precision if precision in (None, "auto") and bundle.precision == "f32" else precision or "auto"
+        try:
+            model = vino.read_model(onnx)
+            network = Network(model, precision=wanted, output=EMBEDDING)
+            head = HeadNetwork(model, output=PROBABILITIES)
+        except BackboneError as error:
+            raise _unusable(bundle, error.message) from error
+        if head.dim != len(bundle.class_names) or network.input_size != bundle.preprocess.input_size:
+            raise _unusable(bundle, msg("the network and the manifest differ in the classes or the size of the input"))
         return cls(bundle, network, head, limits=limits or Limits())
+
+    @property
+    def precision(self) -> Precision:
+        """What the backbone runs in; the head always runs in f32."""
+        return self._network.precision
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -100,7 +99,7 @@ class Predictor:
         """Probabilities (n, k) of preprocessed photographs uint8 (n, S, S, 3)."""
         if len(images) == 0:
             return np.empty((0, len(self.class_names)), np.float32)
-        return self._head.probs(self._network.run_batch(np.asarray(images, np.uint8)))
+        return self._head.run_batch(self._network.run_batch(np.asarray(images, np.uint8)))
 
     def predict_bytes(self, photos: Sequence[bytes], *, top_k: int = TOP_K) -> list[Prediction]:
         """One answer for each encoded photograph; an unreadable one gets an answer with `error`."""
@@ -213,3 +212,10 @@ def _check_top_k(top_k: int) -> None:
         raise UsageError(
             msg("top_k must be 1 or more; got {top_k}.", top_k=top_k), msg("Leave it out to get the best three.")
         )
+
+
+def _unusable(bundle: Bundle, why: Message) -> BundleError:
+    return BundleError(
+        msg("The model bundle {path} cannot be used: {why}", path=bundle.path, why=why),
+        msg("Copy the bundle folder again, or train the model again; nothing was loaded."),
+    )

@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 
 from mirada import __version__
 from mirada.embed.backbone import Backbone
+from mirada.embed.network import EMBEDDING
 from mirada.errors import BundleError, Conflict, UsageError
 from mirada.messages import msg
-from mirada.predict.head import ACTIVATIONS, TEMPERATURE, Activation, bias_name, hidden_name, weight_name
 from mirada.predict.manifest import (
     CARD_NAME,
     MANIFEST_NAME,
     MODEL_NAME,
+    PROBABILITIES,
     REFERENCE_NAME,
     BackboneFacts,
     Manifest,
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 PARITY_TOLERANCE = 1e-3
 # Two classes closer than this are a tie: which of them comes first says nothing about the bundle.
 _TIE = 1e-5
+_PREFIX = "mirada.head"
+_ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh"}
 
 
 class HeadLike(Protocol):
@@ -194,37 +197,55 @@ def append_head(backbone_path: Path, head: HeadLike) -> bytes:
     Input "images" as the backbone has it; outputs "probabilities" (n, k) and "embedding" (n, d).
     """
     import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, helper
 
-    model = onnx.load(str(backbone_path))
-    graph = model.graph
-    if "embedding" not in [output.name for output in graph.output]:
+    whole = onnx.load(str(backbone_path))
+    if EMBEDDING not in [output.name for output in whole.graph.output]:
         raise BundleError(msg('The backbone {path} has no output named "embedding".', path=backbone_path))
-    nodes, tensor = [], "embedding"
-    for i, (W, b) in enumerate(head.layers):
-        for name, array in ((weight_name(i), W), (bias_name(i), b)):
-            graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name))
-        last = i == len(head.layers) - 1
-        linear = "logits" if last else f"{weight_name(i)}.linear"
-        nodes.append(helper.make_node("Gemm", [tensor, weight_name(i), bias_name(i)], [linear], name=linear))
-        tensor = linear
-        if not last:
-            activation = _activation(head.activation)
-            tensor = hidden_name(i, activation)
-            nodes.append(helper.make_node(activation.capitalize(), [linear], [tensor], name=tensor))
-    graph.initializer.append(numpy_helper.from_array(np.float32(head.temperature), TEMPERATURE))
-    nodes.append(helper.make_node("Div", [tensor, TEMPERATURE], ["scaled_logits"], name="scaled_logits"))
-    nodes.append(helper.make_node("Softmax", ["scaled_logits"], ["probabilities"], name="probabilities", axis=-1))
-    graph.node.extend(nodes)
+    # A backbone may bring its own classifier along; only what leads to the embedding is kept.
+    model = onnx.utils.Extractor(whole).extract_model([port.name for port in whole.graph.input], [EMBEDDING])
+    logits = _append_layers(model.graph, head)
+    _append_constant(model.graph, f"{_PREFIX}.temperature", np.float32(head.temperature))
+    scaled = f"{_PREFIX}.scaled_logits"
+    model.graph.node.append(helper.make_node("Div", [logits, f"{_PREFIX}.temperature"], [scaled], name=scaled))
+    model.graph.node.append(helper.make_node("Softmax", [scaled], [PROBABILITIES], name=PROBABILITIES, axis=-1))
     n_classes = int(head.layers[-1][1].shape[0])
-    probabilities = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", n_classes])
-    embedding = [output for output in graph.output if output.name == "embedding"]
-    outputs = [probabilities, *embedding]
-    del graph.output[:]
-    graph.output.extend(outputs)
+    outputs = [helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["n", n_classes]), *model.graph.output]
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
     _check(model, backbone_path)
     serialized: bytes = model.SerializeToString()
     return serialized
+
+
+def _append_layers(graph: onnx.GraphProto, head: HeadLike) -> str:
+    """Add the dense layers behind the embedding; returns the name of the logits."""
+    from onnx import helper
+
+    tensor = EMBEDDING
+    for i, (W, b) in enumerate(head.layers):
+        layer = f"{_PREFIX}.{i}"
+        if i > 0:
+            activation = _ACTIVATIONS.get(head.activation)
+            if activation is None:
+                known = ", ".join(_ACTIVATIONS)
+                raise UsageError(
+                    msg("A head's activation is one of {known}; got {name}.", known=known, name=head.activation)
+                )
+            graph.node.append(helper.make_node(activation, [tensor], [f"{layer}.input"], name=f"{layer}.input"))
+            tensor = f"{layer}.input"
+        _append_constant(graph, f"{layer}.weight", W)
+        _append_constant(graph, f"{layer}.bias", b)
+        inputs = [tensor, f"{layer}.weight", f"{layer}.bias"]
+        graph.node.append(helper.make_node("Gemm", inputs, [layer], name=layer))
+        tensor = layer
+    return tensor
+
+
+def _append_constant(graph: onnx.GraphProto, name: str, array: NDArray[np.float32] | np.float32) -> None:
+    from onnx import numpy_helper
+
+    graph.initializer.append(numpy_helper.from_array(np.array(array, np.float32, order="C"), name))
 
 
 def _check(model: onnx.ModelProto, backbone_path: Path) -> None:
@@ -237,13 +258,6 @@ def _check(model: onnx.ModelProto, backbone_path: Path) -> None:
             msg("The network made from {path} is not valid ONNX: {error}.", path=backbone_path, error=error),
             msg("Convert the backbone again; nothing was written."),
         ) from error
-
-
-def _activation(name: str) -> Activation:
-    for known in ACTIVATIONS:
-        if name == known:
-            return known
-    raise UsageError(msg("A head's activation is one of {known}; got {name}.", known=", ".join(ACTIVATIONS), name=name))
 
 
 def _write_reference(file: Path, arrays: Mapping[str, NDArray[np.floating]]) -> str | None:

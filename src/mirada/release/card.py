@@ -95,8 +95,9 @@ def _usage(manifest: Manifest) -> str:
         '## How to use\n\n```python\nimport mirada\n\nmodel = mirada.load("path/to/this/folder")\n'
         'print(model.predict("photo.jpg").label)\n```\n\n'
         f"Without Mirada: `model.onnx` takes `images`, uint8 (n, {spec.input_size}, {spec.input_size}, 3), "
-        f"RGB, upright; the short side resized to {spec.resize} ({spec.interpolation}), the centre cut. It gives `probabilities` "
-        "(n, classes) in the order above, and `embedding`. Normalisation and temperature are inside.\n"
+        f"RGB, upright; the short side resized to {spec.resize} ({spec.interpolation}), the centre cut. "
+        "It gives `probabilities` (n, classes) in the order above, and `embedding`. "
+        "Normalisation and temperature are inside.\n"
     )
 
 
