@@ -1,0 +1,296 @@
+"""Decisions: append-only rows, and what they make of each sample.
+
+A sample starts live, with the label its source gave. Each decision in force changes that, in order:
+
+    keep        live (looked at: nothing to change)    relabel     live, with the new label
+    drop        dropped                                 ambiguous   ambiguous (out of training, kept for show)
+    restore     live
+
+An undo is a row of its own. The state of a sample is what its decisions in force, replayed from the source's
+facts, come to; so undoing any of them, and replaying all onto a fresh catalogue, give the same state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from mirada.catalog.counters import Tally
+from mirada.catalog.database import Database, chunked, now
+from mirada.catalog.records import HistoryRow, Status
+from mirada.catalog.schema import decisions as log
+from mirada.catalog.schema import issues, samples
+from mirada.errors import Conflict, InputError, NotFound
+from mirada.messages import msg
+from mirada.types import Action, Decision
+
+ACTIONS: tuple[str, ...] = get_args(Action)
+_STATUS_AFTER: Mapping[str, Status] = {
+    "keep": "live",
+    "relabel": "live",
+    "restore": "live",
+    "drop": "dropped",
+    "ambiguous": "ambiguous",
+}
+_undo_rows = log.alias("undo_rows")
+_NOT_UNDONE = ~sa.exists().where(_undo_rows.c.undoes == log.c.decision_id)
+IN_FORCE = sa.and_(log.c.undoes.is_(None), _NOT_UNDONE)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What holds for a sample now."""
+
+    label: str | None
+    label_source: str | None
+    status: str
+    n_decisions: int = 0
+
+    def after(self, action: str, new: str | None) -> State:
+        """The state once `action` is decided."""
+        made = replace(self, status=_STATUS_AFTER[action], n_decisions=self.n_decisions + 1)
+        return replace(made, label=new, label_source="decision") if action == "relabel" else made
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """A sample's state in the table, with what its replay starts from and its counters hang on."""
+
+    state: State
+    given: State
+    split: str | None
+
+
+class DecisionLog:
+    """The part of `Catalog` that decides."""
+
+    _db: Database
+
+    def decide(self, decisions: Iterable[Decision]) -> list[int]:
+        """Record decisions, all or none, and return their ids in order.
+
+        Where `decision.old` is given it must hold now (the label for a relabel, else the status), or Conflict
+        is raised: somebody else decided first. `at` is set where it is empty. Raises NotFound for an unknown
+        sample, InputError for an unknown action or a relabel without a new label.
+        """
+        ids: list[int] = []
+        with self._db.write() as connection:
+            tally = Tally()
+            for batch in chunked(decisions):
+                ids += _decide_batch(connection, batch, tally)
+            tally.apply(connection)
+        return ids
+
+    def replay(self, decisions: Iterable[Decision]) -> list[int]:
+        """Decide again what was decided elsewhere, in the same order, with its own times and authors.
+
+        Unlike `decide` it does not compare `old`: decisions undone in between are no longer there.
+        """
+        return self.decide(replace(decision, old=None) for decision in decisions)
+
+    def undo(self, n: int = 1, *, ids: Sequence[int] | None = None, by: str = "", reason: str = "") -> list[int]:
+        """Undo the last `n` decisions in force, or those of `ids`; returns the ids of what was undone.
+
+        Raises NotFound for an id that is no decision, Conflict for one that is undone already.
+        """
+        with self._db.write() as connection:
+            undone = _last_in_force(connection, n) if ids is None else _named_in_force(connection, ids)
+            tally = Tally()
+            for batch in chunked(undone):
+                _undo_batch(connection, batch, tally, by=by, reason=reason)
+            tally.apply(connection)
+        return [row.decision_id for row in undone]
+
+    def decisions(self, sample_id: str | None = None) -> Iterator[Decision]:
+        """The decisions in force, in the order they were made, streamed."""
+        rows = self.history(sample_id)
+        return (row.decision() for row in rows if row.undoes is None and row.undone_by is None)
+
+    def history(self, sample_id: str | None = None, *, after: int = 0) -> Iterator[HistoryRow]:
+        """Every row of the log, undone ones and undos too, in order, streamed from after the id `after`."""
+        last = after
+
+        def fetch(connection: Connection, n: int) -> list[HistoryRow]:
+            nonlocal last
+            query = _history_query().where(log.c.decision_id > last)
+            if sample_id is not None:
+                query = query.where(log.c.sample_id == sample_id)
+            rows = [HistoryRow(*row) for row in connection.execute(query.order_by(log.c.decision_id).limit(n))]
+            last = rows[-1].decision_id if rows else last
+            return rows
+
+        return self._db.stream(fetch)
+
+
+def replay_samples(connection: Connection, sample_ids: Iterable[str], tally: Tally) -> None:
+    """Bring samples to the state that the source's facts and the decisions in force give them."""
+    for batch in chunked(sample_ids):
+        current = _current(connection, batch)
+        _settle(connection, current, _replayed(connection, current), tally)
+
+
+def with_decisions(connection: Connection, sample_ids: Sequence[str]) -> list[str]:
+    """Which of these ids have ever been decided on."""
+    query = sa.select(log.c.sample_id).where(log.c.sample_id.in_(sample_ids)).distinct()
+    return list(connection.execute(query).scalars())
+
+
+def _decide_batch(connection: Connection, batch: list[Decision], tally: Tally) -> list[int]:
+    current = _current(connection, [decision.sample_id for decision in batch])
+    after = {sample_id: row.state for sample_id, row in current.items()}
+    rows = []
+    for decision in batch:
+        _check(decision, after)
+        old = after[decision.sample_id]
+        new = after[decision.sample_id] = old.after(decision.action, decision.new)
+        tally.add(1, "decisions", decision.action)
+        rows.append(_log_row(decision.sample_id, decision.action, old, new, decision.by, decision.reason, decision.at))
+    statement = sa.insert(log).returning(log.c.decision_id, sort_by_parameter_order=True)
+    ids = list(connection.execute(statement, rows).scalars())
+    _settle(connection, current, after, tally)
+    return ids
+
+
+def _check(decision: Decision, states: Mapping[str, State]) -> None:
+    state = states.get(decision.sample_id)
+    if state is None:
+        raise NotFound(msg("There is no sample {sample_id} in the catalogue.", sample_id=decision.sample_id))
+    if decision.action not in ACTIONS:
+        raise InputError(
+            msg(
+                "A decision must be one of {allowed}; got {given!r}.", allowed=", ".join(ACTIONS), given=decision.action
+            )
+        )
+    if decision.action == "relabel" and not decision.new:
+        raise InputError(msg("A relabel of sample {sample_id} must name the new class.", sample_id=decision.sample_id))
+    holds = state.label if decision.action == "relabel" else state.status
+    if decision.old is not None and decision.old != holds:
+        raise Conflict(
+            msg(
+                "Sample {sample_id} is {now!r} by now, not {old!r}: somebody else decided on it.",
+                sample_id=decision.sample_id,
+                now=holds,
+                old=decision.old,
+            ),
+            msg("Look at it again and decide anew."),
+        )
+
+
+def _undo_batch(connection: Connection, batch: list[HistoryRow], tally: Tally, *, by: str, reason: str) -> None:
+    ids = list(dict.fromkeys(row.sample_id for row in batch))
+    before = _current(connection, ids)
+    after = _replayed(connection, before, without={row.decision_id for row in batch})
+    gone = State(None, None, "live")
+    rows = []
+    for row in batch:
+        tally.add(-1, "decisions", row.action)
+        old = before[row.sample_id].state if row.sample_id in before else gone
+        made = _log_row(row.sample_id, "undo", old, after.get(row.sample_id, gone), by, reason, "")
+        rows.append({**made, "undoes": row.decision_id})
+    connection.execute(sa.insert(log), rows)
+    _settle(connection, before, after, tally)
+
+
+def _current(connection: Connection, sample_ids: Sequence[str]) -> dict[str, Current]:
+    c = samples.c
+    given = (c.given_label, c.given_label_source)
+    query = sa.select(c.sample_id, c.label, c.label_source, c.status, c.n_decisions, *given, c.split)
+    found = {}
+    for row in connection.execute(query.where(c.sample_id.in_(sample_ids))):
+        found[row[0]] = Current(State(*row[1:5]), State(row[5], row[6], "live"), row[7])
+    return found
+
+
+def _replayed(
+    connection: Connection, current: Mapping[str, Current], without: Collection[int] = ()
+) -> dict[str, State]:
+    states = {sample_id: row.given for sample_id, row in current.items()}
+    query = sa.select(log.c.decision_id, log.c.sample_id, log.c.action, log.c.new_label)
+    query = query.where(log.c.sample_id.in_(list(current)), IN_FORCE).order_by(log.c.decision_id)
+    for decision_id, sample_id, action, new in connection.execute(query):
+        if decision_id not in without:
+            states[sample_id] = states[sample_id].after(action, new)
+    return states
+
+
+def _settle(connection: Connection, current: Mapping[str, Current], after: Mapping[str, State], tally: Tally) -> None:
+    """Write the states that changed, and what that does to the counters."""
+    changed = {sample_id: row for sample_id, row in current.items() if after[sample_id] != row.state}
+    moved = [sample_id for sample_id, row in changed.items() if after[sample_id].status != row.state.status]
+    updates = []
+    for sample_id, row in changed.items():
+        count_state(tally, -1, row.state, row.split)
+        count_state(tally, +1, after[sample_id], row.split)
+        new = after[sample_id]
+        updates.append(
+            {
+                "key": sample_id,
+                "label": new.label,
+                "label_source": new.label_source,
+                "status": new.status,
+                "n_decisions": new.n_decisions,
+            }
+        )
+    if updates:
+        connection.execute(sa.update(samples).where(samples.c.sample_id == sa.bindparam("key")), updates)
+    if moved:
+        query = sa.select(issues.c.sample_id, issues.c.check).where(issues.c.sample_id.in_(moved), issues.c.is_issue)
+        for sample_id, check in connection.execute(query):
+            tally.add(-1, "issues", check, current[sample_id].state.status)
+            tally.add(+1, "issues", check, after[sample_id].status)
+
+
+def count_state(tally: Tally, n: int, state: State, split: str | None) -> None:
+    """Add `n` samples of this state to the counters."""
+    tally.add(n, "samples", state.status, state.label, split)
+    if state.n_decisions:
+        tally.add(n, "decided", state.status)
+
+
+def _log_row(sample_id: str, action: str, old: State, new: State, by: str, reason: str, at: str) -> dict[str, object]:
+    return {
+        "sample_id": sample_id,
+        "action": action,
+        "old_label": old.label,
+        "new_label": new.label,
+        "old_status": old.status,
+        "new_status": new.status,
+        "decided_by": by,
+        "reason": reason,
+        "decided_at": at or now(),
+        "undoes": None,
+    }
+
+
+def _history_query() -> sa.Select[*tuple[Any, ...]]:
+    fields = ("decision_id", "sample_id", "action", "old_label", "new_label", "old_status", "new_status")
+    columns = [log.c[name] for name in (*fields, "decided_by", "reason", "decided_at", "undoes")]
+    undone_by = _undo_rows.c.decision_id.label("undone_by")
+    return sa.select(*columns, undone_by).select_from(
+        log.outerjoin(_undo_rows, _undo_rows.c.undoes == log.c.decision_id)
+    )
+
+
+def _last_in_force(connection: Connection, n: int) -> list[HistoryRow]:
+    query = _history_query().where(log.c.undoes.is_(None), _undo_rows.c.decision_id.is_(None))
+    rows = connection.execute(query.order_by(log.c.decision_id.desc()).limit(max(n, 0)))
+    return [HistoryRow(*row) for row in rows]
+
+
+def _named_in_force(connection: Connection, ids: Sequence[int]) -> list[HistoryRow]:
+    found: dict[int, HistoryRow] = {}
+    for batch in chunked(ids):
+        rows = connection.execute(_history_query().where(log.c.decision_id.in_(batch)))
+        found.update((row[0], HistoryRow(*row)) for row in rows)
+    wanted = list(dict.fromkeys(ids))
+    for decision_id in wanted:
+        row = found.get(decision_id)
+        if row is None or row.undoes is not None:
+            raise NotFound(msg("There is no decision {decision_id}.", decision_id=decision_id))
+        if row.undone_by is not None:
+            raise Conflict(msg("Decision {decision_id} is undone already.", decision_id=decision_id))
+    return [found[decision_id] for decision_id in wanted]
