@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,13 +14,14 @@ from mirada.catalog.counters import Tally
 from mirada.catalog.database import Database, chunked, now
 from mirada.catalog.decisions import State, count_state, replay_samples, with_decisions
 from mirada.catalog.records import AddCounts
-from mirada.catalog.samples import SAMPLE_COLUMNS
 from mirada.catalog.schema import issues, rejected, samples, sources
 from mirada.types import Rejected, Sample
 
 Place = tuple[str, str]
 """(uri, source)"""
 
+_FIELDS = tuple(Sample.__dataclass_fields__)
+_values = attrgetter(*_FIELDS)
 _FACTS = ("width", "height", "mode", "format", "n_bytes", "phash", "mtime_ns")
 
 
@@ -118,7 +120,7 @@ def _held(connection: Connection, batch: Sequence[Sample | Rejected]) -> dict[Pl
 
 
 def _new_row(sample: Sample, stamp: str) -> dict[str, object]:
-    row: dict[str, object] = {column.name: getattr(sample, column.name) for column in SAMPLE_COLUMNS}
+    row: dict[str, object] = dict(zip(_FIELDS, _values(sample), strict=True))
     row["label"] = row["given_label"] = sample.label or None
     row["given_label_source"] = sample.label_source
     row["given_split"] = sample.split

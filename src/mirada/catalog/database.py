@@ -28,6 +28,13 @@ from mirada.messages import msg
 LOCK_TIMEOUT_S = 60.0
 BATCH = 1000
 _BEGIN = "mirada_begin"
+_PRAGMAS = (
+    "foreign_keys=ON",
+    "synchronous=NORMAL",  # with WAL: a power cut may lose the last commits, never the file
+    "cache_size=-32768",  # 32 MiB a connection
+    "wal_autocheckpoint=8000",  # pages; ids are random, so larger steps fold the same pages once
+    "temp_store=MEMORY",
+)
 
 T = TypeVar("T")
 
@@ -125,7 +132,7 @@ def _on_sqlite_connect(connection: DBAPIConnection, _record: object) -> None:
     # The driver opens transactions by itself, and late: switch that off and say BEGIN ourselves.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("foreign_keys=ON", "synchronous=NORMAL", "cache_size=-65536", "temp_store=MEMORY"):
+    for pragma in _PRAGMAS:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -18,7 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import get_all_start_methods, get_context
 from types import TracebackType
-from typing import Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from mirada.errors import Unavailable, UsageError
 from mirada.messages import msg
@@ -112,7 +112,7 @@ class LocalEngine:
             return self._executor
 
 
-class _Chunk:
+class _Chunk(Generic[T, R]):
     """Runs `fn` over a chunk in a worker: results, then the error that ended it, and the seconds it took."""
 
     def __init__(self, fn: Callable[[T], R], stop: threading.Event | None) -> None:
