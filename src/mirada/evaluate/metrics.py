@@ -1,0 +1,303 @@
+"""Every figure of a report, each with a 95 % interval and the number of samples behind it.
+
+Proportions (accuracy, recall, precision, top-k) carry Wilson's interval. Figures made of the confusion counts are
+bootstrapped as multinomial draws of those counts, which is the same as drawing samples. Log loss and calibration
+error are bootstrapped by samples; ROC AUC too, by each sample's influence on it (DeLong, DeLong and
+Clarke-Pearson, Biometrics 44, 1988), which needs one sort instead of one for each resample.
+What is undefined is left out and told; no figure is ever NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mirada.errors import InputError, NotEnoughData
+from mirada.evaluate.calibrate import N_BINS, calibration_error, reliability_bins
+from mirada.evaluate.intervals import bootstrap_counts, percentile, wilson
+from mirada.messages import Message, msg, msg_n
+from mirada.types import EvalReport, Metric, WorstSample
+
+Doubles = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+N_BOOT = 1000
+# Large sets need fewer resamples: their intervals are narrow, and this bounds the draws.
+MAX_DRAWS, LEAST_BOOT = 20_000_000, 200
+N_WORST = 24
+SMALLEST_PROB = 1e-7
+
+
+def evaluate(
+    pred_probs: ArrayLike,
+    y: ArrayLike,
+    *,
+    class_names: Sequence[str],
+    subset: str = "test",
+    run_id: str = "",
+    sample_ids: Sequence[str] | None = None,
+    uris: Sequence[str] | None = None,
+    seed: int = 0,
+    notes: Sequence[Message | str] = (),
+    n_boot: int = N_BOOT,
+) -> EvalReport:
+    """Judge probabilities `pred_probs` (n, k) against class indices `y` (n,).
+
+    `y` is -1 where the true class is unknown to the model: such samples cannot be right, are left out of the
+    figures and are told. `sample_ids` and `uris` (n,) name the samples in `worst`. Raises NotEnoughData where
+    nothing is left to judge, InputError for probabilities that are not finite.
+    """
+    names = tuple(class_names)
+    probs, labels, told = _checked(pred_probs, y, len(names))
+    known = labels >= 0
+    ids = np.asarray(sample_ids if sample_ids is not None else [str(i) for i in range(len(known))], dtype=object)
+    places = np.asarray(uris if uris is not None else ids, dtype=object)
+    probs, labels = probs[known], labels[known]
+    predicted = np.asarray(probs.argmax(axis=1), dtype=np.intp)
+    confusion = np.bincount(labels * len(names) + predicted, minlength=len(names) ** 2).reshape(len(names), -1)
+    rng = np.random.default_rng([seed, 0xB007])
+    resamples = int(np.clip(MAX_DRAWS // len(labels), min(LEAST_BOOT, n_boot), n_boot))
+    counts = _Counts.draw(confusion, resamples, rng)
+    metrics: dict[str, Metric | None] = {"accuracy": wilson(int((predicted == labels).sum()), len(labels))}
+    metrics.update(counts.averages(len(labels)))
+    metrics.update(_by_sample(probs, labels, predicted, resamples, rng))
+    for top in (3, 5):
+        if len(names) > top:
+            metrics[f"top_{top}_accuracy"] = wilson(_hits(probs, labels, top), len(labels))
+    told += _class_notes(confusion, names)
+    return EvalReport(
+        run_id=run_id,
+        subset=subset,
+        n=len(labels),
+        class_names=names,
+        metrics={name: metric for name, metric in metrics.items() if metric is not None},
+        per_class=counts.per_class(names),
+        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+        calibration=reliability_bins(probs, labels),
+        worst=_worst(probs, labels, predicted, ids[known], places[known], names),
+        notes=tuple(str(note) for note in (*notes, *told)),
+    )
+
+
+def roc_auc(pred_probs: ArrayLike, y: ArrayLike) -> tuple[float | None, float | None]:
+    """One-vs-rest ROC AUC of `pred_probs` (n, k): (macro over the classes present, micro over all decisions).
+
+    Micro AUC pools the n · k yes-or-no decisions, which is what Keras calls AUC. None where it is undefined.
+    """
+    macro, micro = _auc_influences(np.asarray(pred_probs, dtype=np.float64), np.asarray(y, dtype=np.intp))
+    return macro[0], micro[0]
+
+
+def _checked(pred_probs: ArrayLike, y: ArrayLike, k: int) -> tuple[Doubles, Ints, list[Message]]:
+    probs, labels = np.asarray(pred_probs, dtype=np.float64), np.asarray(y, dtype=np.intp)
+    if probs.shape != (len(labels), k):
+        raise ValueError(f"pred_probs must be ({len(labels)}, {k}); got {probs.shape}")
+    if len(labels) and labels.max() >= k:
+        raise ValueError(f"y must be below {k}; got {labels.max()}")
+    unknown = int((labels < 0).sum())
+    if len(labels) == unknown:
+        raise NotEnoughData(
+            msg("Nothing to evaluate: none of {n} photographs is of a class that the model knows.", n=len(labels)),
+            msg("Its classes are named in the bundle's manifest.json."),
+        )
+    if not np.isfinite(probs).all():
+        bad = int((~np.isfinite(probs).all(axis=1)).sum())
+        raise InputError(msg("{n} of {total} predictions are not finite numbers.", n=bad, total=len(probs)))
+    told = []
+    if unknown:
+        told.append(
+            msg_n(
+                "{n} photograph of a class that the model does not know is not counted.",
+                "{n} photographs of classes that the model does not know are not counted.",
+                n=unknown,
+            )
+        )
+    return probs, labels, told
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """Right answers, labels and predictions by class: the observed (k,) and resampled (n_boot, k) ones."""
+
+    right: Doubles
+    labelled: Doubles
+    predicted: Doubles
+    right_boot: Doubles
+    labelled_boot: Doubles
+    predicted_boot: Doubles
+
+    @classmethod
+    def draw(cls, confusion: NDArray[np.intp], n_boot: int, rng: np.random.Generator) -> _Counts:
+        rows, columns = np.nonzero(confusion)
+        cells = confusion[rows, columns]
+        drawn = rng.multinomial(cells.sum(), cells / cells.sum(), size=n_boot).astype(np.float64)
+        same = rows == columns
+        k = len(confusion)
+        return cls(
+            confusion.diagonal().astype(np.float64),
+            confusion.sum(axis=1).astype(np.float64),
+            confusion.sum(axis=0).astype(np.float64),
+            _sum_by(rows[same], drawn[:, same], k),
+            _sum_by(rows, drawn, k),
+            _sum_by(columns, drawn, k),
+        )
+
+    def averages(self, n: int) -> dict[str, Metric | None]:
+        """Balanced accuracy, and macro and weighted precision, recall and F1, over the classes that have samples."""
+        value = _averages(self.right[None], self.labelled[None], self.predicted[None])
+        boot = _averages(self.right_boot, self.labelled_boot, self.predicted_boot)
+        return {name: percentile(float(value[name][0]), boot[name], n) for name in value}
+
+    def per_class(self, names: tuple[str, ...]) -> dict[str, Mapping[str, Metric]]:
+        """Precision, recall, F1 and support of each class; what is undefined is left out."""
+        f1 = _ratio(2 * self.right, self.labelled + self.predicted)
+        boot = _ratio(2 * self.right_boot, self.labelled_boot + self.predicted_boot)
+        out: dict[str, Mapping[str, Metric]] = {}
+        for i, name in enumerate(names):
+            right, support, predicted = int(self.right[i]), int(self.labelled[i]), int(self.predicted[i])
+            found = {
+                "precision": wilson(right, predicted) if predicted else None,
+                "recall": wilson(right, support) if support else None,
+                "f1": percentile(float(f1[i]), boot[:, i], support) if support else None,
+                "support": Metric(support, support, support, support),
+            }
+            out[name] = {key: metric for key, metric in found.items() if metric is not None}
+        return out
+
+
+def _sum_by(classes: Ints, drawn: Doubles, k: int) -> Doubles:
+    """Sums of the columns of `drawn` (n_boot, cells) that share a class: (n_boot, k)."""
+    out = np.zeros((len(drawn), k))
+    if len(classes):
+        order = np.argsort(classes, kind="stable")
+        present, starts = np.unique(classes[order], return_index=True)
+        out[:, present] = np.add.reduceat(drawn[:, order], starts, axis=1)
+    return out
+
+
+def _ratio(above: Doubles, below: Doubles) -> Doubles:
+    """Quotient; 0 where there is nothing below (a class never predicted has precision 0)."""
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
+def _averages(right: Doubles, labelled: Doubles, predicted: Doubles) -> dict[str, Doubles]:
+    present = (labelled > 0).astype(np.float64)
+    shares = labelled / labelled.sum(axis=1, keepdims=True)
+    each = {
+        "precision": _ratio(right, predicted),
+        "recall": _ratio(right, labelled),
+        "f1": _ratio(2 * right, labelled + predicted),
+    }
+    out = {f"macro_{name}": (each[name] * present).sum(axis=1) / present.sum(axis=1) for name in each}
+    out |= {f"weighted_{name}": (each[name] * shares).sum(axis=1) for name in each}
+    return {"balanced_accuracy": out["macro_recall"], **out}
+
+
+def _by_sample(
+    probs: Doubles, labels: Ints, predicted: Ints, n_boot: int, rng: np.random.Generator
+) -> dict[str, Metric | None]:
+    """Log loss, calibration error and ROC AUC, with one resampling of the samples for all."""
+    n = len(labels)
+    losses = -np.log(np.clip(probs[np.arange(n), labels], SMALLEST_PROB, 1.0))
+    top, right = probs.max(axis=1), predicted == labels
+    macro, micro = _auc_influences(probs, labels)
+    bins = np.minimum((top * N_BINS).astype(np.intp), N_BINS - 1)
+    gaps = (bins[:, None] == np.arange(N_BINS)) * (top - right)[:, None]
+    columns = np.column_stack([losses, macro[1], micro[1], gaps]).astype(np.float32)
+    means = (
+        np.concatenate([part.astype(np.float32) @ columns for part in _parts(n, n_boot, rng)]).astype(np.float64) / n
+    )  # n_boot × columns
+    out = {
+        "log_loss": percentile(float(losses.mean()), means[:, 0], n),
+        "calibration_error": percentile(calibration_error(top, right), np.abs(means[:, 3:]).sum(axis=1), n),
+    }
+    for name, (value, _), column in (("roc_auc_macro", macro, 1), ("roc_auc_micro", micro, 2)):
+        if value is not None:
+            out[name] = percentile(value, np.clip(value + means[:, column], 0.0, 1.0), n)
+    return out
+
+
+def _parts(n: int, n_boot: int, rng: np.random.Generator) -> list[NDArray[np.uint8]]:
+    return [bootstrap_counts(n, min(50, n_boot - begin), rng=rng) for begin in range(0, n_boot, 50)]
+
+
+def _auc_influences(probs: Doubles, labels: Ints) -> tuple[tuple[float | None, Doubles], tuple[float | None, Doubles]]:
+    """Macro and micro AUC, each with how far every sample (n,) moves it; None where it is undefined."""
+    n, k = probs.shape
+    truth = labels[:, None] == np.arange(k)
+    values: list[float] = []
+    total = np.zeros(n)
+    for c in np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0)):
+        value, influence = _auc(probs[:, c], truth[:, c])
+        values.append(value)
+        total += influence
+    macro = (float(np.mean(values)), total / len(values)) if values else (None, total)
+    if k < 2:
+        return macro, (None, np.zeros(n))
+    value, influence = _auc(probs.reshape(-1), truth.reshape(-1))
+    return macro, (value, influence.reshape(n, k).sum(axis=1) / k)
+
+
+def _auc(scores: Doubles, truth: NDArray[np.bool_]) -> tuple[float, Doubles]:
+    """The chance that a positive scores above a negative (ties count half), and each entry's influence on it."""
+    n, positives = len(truth), int(truth.sum())
+    negatives = n - positives
+    for_positives = _share_below(scores[truth], np.sort(scores[~truth]))
+    against_negatives = 1 - _share_below(scores[~truth], np.sort(scores[truth]))
+    beaten = np.empty(n)  # share of the other kind that the entry is rightly ordered with
+    beaten[truth], beaten[~truth] = for_positives, against_negatives
+    value = float(beaten[truth].mean())
+    return value, (beaten - value) * np.where(truth, n / positives, n / negatives)
+
+
+def _share_below(scores: Doubles, others: Doubles) -> Doubles:
+    """For each of `scores`, the share of the sorted `others` below it, ties counted half."""
+    left, right = np.searchsorted(others, scores, "left"), np.searchsorted(others, scores, "right")
+    return np.asarray((left + right) / (2 * len(others)))
+
+
+def _hits(probs: Doubles, labels: Ints, top: int) -> int:
+    """How many labels are among the `top` best scores; a tie counts for the label of lower index."""
+    own = probs[np.arange(len(labels)), labels][:, None]
+    ahead = (probs > own) | ((probs == own) & (np.arange(probs.shape[1]) < labels[:, None]))
+    return int((ahead.sum(axis=1) < top).sum())
+
+
+def _class_notes(confusion: NDArray[np.intp], names: tuple[str, ...]) -> list[Message]:
+    labelled, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    absent = [name for name, count in zip(names, labelled, strict=True) if count == 0]
+    silent = [names[i] for i in np.flatnonzero((labelled > 0) & (predicted == 0))]
+    out = []
+    if absent:
+        out.append(
+            msg(
+                "No photograph of these classes was judged; averages and ROC AUC leave them out: {names}.",
+                names=", ".join(absent),
+            )
+        )
+    if silent:
+        out.append(
+            msg("Never predicted, so their precision counts as 0 in averages: {names}.", names=", ".join(silent))
+        )
+    if np.count_nonzero(labelled) < 2:
+        out.append(msg("All photographs judged are of one class: ROC AUC over classes is undefined."))
+    return out
+
+
+def _worst(
+    probs: Doubles,
+    labels: Ints,
+    predicted: Ints,
+    ids: NDArray[np.object_],
+    uris: NDArray[np.object_],
+    names: tuple[str, ...],
+) -> tuple[WorstSample, ...]:
+    wrong = np.flatnonzero(predicted != labels)
+    score = probs.max(axis=1)
+    order = sorted(wrong.tolist(), key=lambda i: (-score[i], str(ids[i])))[:N_WORST]
+    return tuple(
+        WorstSample(str(ids[i]), str(uris[i]), names[labels[i]], names[predicted[i]], float(score[i])) for i in order
+    )
