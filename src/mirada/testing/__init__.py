@@ -1,0 +1,11 @@
+"""For tests, demonstrations, and people who add a source or an engine: synthetic photographs and contract checks.
+
+Everything here is drawn by code from a seed; nothing was taken by a camera.
+"""
+
+from __future__ import annotations
+
+from mirada.testing.quick import KINDS, class_folders, photo, pixels
+from mirada.testing.sample_set import SampleTruth, render_sample_set
+
+__all__ = ["KINDS", "SampleTruth", "class_folders", "photo", "pixels", "render_sample_set"]
