@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mirada.embed import vino
+from mirada.engine.local import available_cpus
 from mirada.errors import BackboneError, InputError
 from mirada.messages import msg
 from mirada.types import Precision
@@ -172,7 +173,7 @@ class Network(StaticNetwork):
         part = part_before(graph, output or (EMBEDDING if has_tensor(graph, EMBEDDING) else None))
         self.input_size = check_images_input(part)
         part.reshape([batch_size, self.input_size, self.input_size, 3])
-        super().__init__(part, precision=resolved, n_streams=n_streams or min(vino.n_cpus(), MAX_STREAMS))
+        super().__init__(part, precision=resolved, n_streams=n_streams or min(available_cpus(), MAX_STREAMS))
 
 
 class HeadNetwork(StaticNetwork):

@@ -176,10 +176,9 @@ def _misfit(name: str, weights: Path, problems: Mapping[str, list[str]], total: 
 
 def _from_hub(name: str) -> tuple[Path, str]:
     """Weights that timm names and their licence: from the hub's cache, else over the network. Never a pickle."""
-    import httpx
     import timm
     from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
     from huggingface_hub.utils import get_session
 
     cfg = timm.get_pretrained_cfg(name)
@@ -198,7 +197,7 @@ def _from_hub(name: str) -> tuple[Path, str]:
         # One short question first: the client itself takes 20 s of retries to find that there is no network.
         get_session().head(constants.ENDPOINT, timeout=5)
         return Path(hf_hub_download(cfg.hf_hub_id, file)), licence
-    except (httpx.HTTPError, HfHubHTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise BackboneError(
             msg("The weights of {name} could not be fetched from {hub}.", name=name, hub=cfg.hf_hub_id),
             msg("Where there is no network, pass --weights FILE.safetensors, or leave out --backbone."),
