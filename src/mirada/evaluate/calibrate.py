@@ -39,13 +39,16 @@ class RejectRule:
     notes: tuple[Message, ...] = ()
 
 
-def fit_temperature(logits: ArrayLike, y: ArrayLike, *, prior: float = 1.0) -> Temperature:
+def fit_temperature(
+    logits: ArrayLike, y: ArrayLike, *, prior: float = 1.0, spread: float = PRIOR_SPREAD
+) -> Temperature:
     """The temperature T that makes ``softmax(logits / T)`` most probable on samples the head was not fitted on.
 
     `logits` (n, k), `y` (n,) class indices. Temperature scaling is from Guo et al., On Calibration of Modern
     Neural Networks, ICML 2017. log T carries a normal prior around `prior` (the head's own, from
-    cross-validation), worth little beside a few hundred samples; without it a small val set with no error in
-    it would drive T to 0. With no samples T is the prior. Never changes which class is first.
+    cross-validation) of standard deviation `spread`, worth little beside a few hundred samples; without it a
+    small val set with no error in it would drive T to 0. With no samples T is the prior. Never changes which
+    class is first.
     """
     scores, labels = np.asarray(logits, dtype=np.float64), np.asarray(y, dtype=np.intp)
     n = len(labels)
@@ -55,7 +58,7 @@ def fit_temperature(logits: ArrayLike, y: ArrayLike, *, prior: float = 1.0) -> T
     centre = float(np.log(prior))
 
     def cost(log_t: float) -> float:
-        return _log_loss(gaps, np.exp(log_t)) * n + 0.5 * ((log_t - centre) / PRIOR_SPREAD) ** 2
+        return _log_loss(gaps, np.exp(log_t)) * n + 0.5 * ((log_t - centre) / spread) ** 2
 
     log_t = _golden_section(cost, np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE))
     value = float(np.exp(log_t))
