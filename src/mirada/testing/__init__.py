@@ -5,7 +5,19 @@ Everything here is drawn by code from a seed; nothing was taken by a camera.
 
 from __future__ import annotations
 
+from mirada.testing.contracts import ContractError, check_engine, check_source
 from mirada.testing.quick import KINDS, class_folders, photo, pixels
-from mirada.testing.sample_set import SampleTruth, render_sample_set
+from mirada.testing.sample_set import SHARES, SampleTruth, render_sample_set
 
-__all__ = ["KINDS", "SampleTruth", "class_folders", "photo", "pixels", "render_sample_set"]
+__all__ = [
+    "KINDS",
+    "SHARES",
+    "ContractError",
+    "SampleTruth",
+    "check_engine",
+    "check_source",
+    "class_folders",
+    "photo",
+    "pixels",
+    "render_sample_set",
+]

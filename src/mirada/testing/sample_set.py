@@ -207,15 +207,16 @@ def render_sample_set(
     plans = plan_sample_set(n, seed)
     truth = SampleTruth(root / "photos", root / "truth.csv", plans)
     stamp = json.dumps({"version": VERSION, "n": n, "seed": seed, "pillow": PIL.__version__})
-    if _is_there(root, stamp, plans):
+    todo = _missing(root, stamp, plans)
+    if not todo:
         return truth
     shown = progress or Silent()
-    shown.start(msg("Rendering the sample photographs"), n)
+    shown.start(msg("Rendering the sample photographs"), len(todo))
     for name in SHARES:
         (root / "photos" / name).mkdir(parents=True, exist_ok=True)
     make = partial(encode, seed=seed)
-    encoded: Iterator[bytes] = engine.map(make, plans) if engine else map(make, plans)
-    for plan, data in zip(plans, encoded, strict=True):
+    encoded: Iterator[bytes] = engine.map(make, todo) if engine else map(make, todo)
+    for plan, data in zip(todo, encoded, strict=True):
         (root / "photos" / plan.name).write_bytes(data)
         shown.advance()
     shown.finish()
@@ -226,11 +227,12 @@ def render_sample_set(
     return truth
 
 
-def _is_there(root: Path, stamp: str, plans: tuple[PlannedPhoto, ...]) -> bool:
+def _missing(root: Path, stamp: str, plans: tuple[PlannedPhoto, ...]) -> list[PlannedPhoto]:
+    """What is still to be rendered: everything, unless this very set was finished here before."""
     path = root / "sample_set.json"
     if not path.is_file() or path.read_text(encoding="utf-8") != stamp:
-        return False
-    return all((root / "photos" / plan.name).is_file() for plan in plans)
+        return list(plans)
+    return [plan for plan in plans if not (root / "photos" / plan.name).is_file()]
 
 
 def _write_truth(truth: SampleTruth) -> None:
