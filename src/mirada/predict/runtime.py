@@ -60,7 +60,7 @@ class Predictor:
     def open(
         cls,
         bundle_path: PathLike,
-        precision: Precision | Literal["auto"] | None = None,
+        precision: Precision | Literal["auto"] | str | None = None,
         *,
         limits: Limits | None = None,
     ) -> Predictor:
@@ -118,7 +118,7 @@ class Predictor:
             loaded = self.load((os.fspath(photos), photos))
             if loaded.error is not None:
                 raise loaded.error
-            return self._answer([loaded], top_k)[0]
+            return self.answers([loaded], top_k=top_k)[0]
         return list(self.stream([(os.fspath(photo), photo) for photo in photos], top_k=top_k))
 
     def stream(
@@ -139,19 +139,20 @@ class Predictor:
             return
         loaded = engine.map(partial(load_one, spec=self.bundle.preprocess, limits=self.limits), photos)
         while chunk := list(islice(loaded, CHUNK)):
-            yield from self._answer(chunk, top_k)
+            yield from self.answers(chunk, top_k=top_k)
 
-    def answer(
-        self,
-        probs: NDArray[np.float32],
-        *,
-        top_k: int = TOP_K,
-        uri: str = "",
-        sha256: str = "",
-        milliseconds: float = 0.0,
-    ) -> Prediction:
-        """The answer that one row of probabilities (k,) stands for."""
+    def answers(self, chunk: Sequence[Loaded], *, top_k: int = TOP_K) -> list[Prediction]:
+        """One answer for each photograph that `load` returned, unreadable ones among them."""
         _check_top_k(top_k)
+        started = time.perf_counter()
+        probs = iter(self.predict_inputs([item.pixels for item in chunk if item.pixels is not None]))
+        each_ms = (time.perf_counter() - started) * 1000 / max(1, len(chunk))
+        return [
+            self._failure(item) if item.pixels is None else self._answer(item, next(probs), top_k, each_ms)
+            for item in chunk
+        ]
+
+    def _answer(self, item: Loaded, probs: NDArray[np.float32], top_k: int, milliseconds: float) -> Prediction:
         # A stable order: of equal scores the class that comes first wins, as argmax has it.
         order = np.argsort(-probs, kind="stable")[:top_k]
         scored = tuple(Scored(self.class_names[i], float(probs[i])) for i in order)
@@ -163,13 +164,12 @@ class Predictor:
             score=scored[0].score,
             top_k=scored,
             rejected=scored[0].score < self.bundle.reject_threshold,
-            sample_sha256=sha256,
+            sample_sha256=item.sha256,
             milliseconds=milliseconds,
-            uri=uri,
+            uri=item.uri,
         )
 
-    def failure(self, loaded: Loaded) -> Prediction:
-        """The answer for a photograph that could not be read: no label, `error` is the reason's code."""
+    def _failure(self, item: Loaded) -> Prediction:
         return Prediction(
             id=uuid.uuid4().hex,
             model=self.bundle.name,
@@ -178,21 +178,10 @@ class Predictor:
             score=0.0,
             top_k=(),
             rejected=False,
-            sample_sha256=loaded.sha256,
-            uri=loaded.uri,
-            error=loaded.error.code if loaded.error else None,
+            sample_sha256=item.sha256,
+            uri=item.uri,
+            error=item.error.code if item.error else None,
         )
-
-    def _answer(self, chunk: Sequence[Loaded], top_k: int) -> list[Prediction]:
-        started = time.perf_counter()
-        probs = iter(self.predict_inputs([item.pixels for item in chunk if item.pixels is not None]))
-        each_ms = (time.perf_counter() - started) * 1000 / len(chunk)
-        return [
-            self.failure(item)
-            if item.pixels is None
-            else self.answer(next(probs), top_k=top_k, uri=item.uri, sha256=item.sha256, milliseconds=each_ms)
-            for item in chunk
-        ]
 
 
 def load_one(item: tuple[str, PathLike | bytes], *, spec: PreprocessSpec, limits: Limits) -> Loaded:

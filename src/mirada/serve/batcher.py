@@ -89,7 +89,8 @@ class Batcher(Generic[Raw, Ready, Result]):
         Raises Busy (with retry_after_s) where too many photographs are inside already, TooLarge where so many
         never fit, Unavailable after `close`. A cancelled caller's photographs are dropped, and counted out.
         """
-        self._admit(len(photos))
+        self.check_room(len(photos))
+        self.n_inside += len(photos)
         tasks = [asyncio.create_task(self._one(photo)) for photo in photos]
         try:
             return list(await asyncio.gather(*tasks))
@@ -97,6 +98,23 @@ class Batcher(Generic[Raw, Ready, Result]):
             for task in tasks:
                 task.cancel()
             self.n_inside -= len(photos)
+
+    def check_room(self, n: int = 1) -> None:
+        """Raise what `submit` would raise for `n` photographs now."""
+        if self._is_closed or self._task is None:
+            raise _stopped()
+        if n > self.limits.max_inside:
+            raise TooLarge(
+                msg("{n} photographs at once are too many; at most {most} fit.", n=n, most=self.limits.max_inside),
+                msg("Send them in several requests."),
+            )
+        if self.n_inside + n > self.limits.max_inside:
+            busy = Busy(
+                msg("Too many photographs are waiting ({n}).", n=self.n_inside),
+                msg("Send them again in {seconds} s.", seconds=self.retry_after_s()),
+            )
+            busy.retry_after_s = self.retry_after_s()
+            raise busy
 
     def retry_after_s(self) -> int:
         """How long until what is inside now has been answered, in whole seconds, from 1."""
@@ -115,23 +133,6 @@ class Batcher(Generic[Raw, Ready, Result]):
         while self._waiting:
             _fail(self._waiting.popleft(), _stopped())
         await asyncio.to_thread(self._network.shutdown)
-
-    def _admit(self, n: int) -> None:
-        if self._is_closed or self._task is None:
-            raise _stopped()
-        if n > self.limits.max_inside:
-            raise TooLarge(
-                msg("{n} photographs at once are too many; at most {most} fit.", n=n, most=self.limits.max_inside),
-                msg("Send them in several requests."),
-            )
-        if self.n_inside + n > self.limits.max_inside:
-            busy = Busy(
-                msg("Too many photographs are waiting ({n}).", n=self.n_inside),
-                msg("Send them again in {seconds} s.", seconds=self.retry_after_s()),
-            )
-            busy.retry_after_s = self.retry_after_s()
-            raise busy
-        self.n_inside += n
 
     async def _one(self, photo: Raw) -> Result | MiradaError:
         loop = asyncio.get_running_loop()
