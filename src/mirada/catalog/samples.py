@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from typing import Any
@@ -21,6 +21,10 @@ from mirada.types import Rejected, Sample, SplitName
 
 SAMPLE_COLUMNS = tuple(samples.c[name] for name in Sample.__dataclass_fields__)
 _REJECTED_COLUMNS = tuple(rejected.c[name] for name in Rejected.__dataclass_fields__)
+
+
+_LOOKUP_COST = 3
+"""Reading a sample's row costs this many times a look into the index of what a check flags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,9 @@ class Filter:
             if value is not None:
                 found.append(samples.c[name] == value if value else samples.c[name].is_(None))
         return found
+
+
+PageQuery = Callable[[Filter, str, int], sa.Select[*tuple[Any, ...]]]
 
 
 class SampleReader:
@@ -188,69 +195,50 @@ class SampleReader:
             )
 
     def _stream(self, wanted: Filter, after: str | None, limit: int | None) -> Iterator[Sample]:
+        if wanted.check is not None and self._flags_few(wanted):
+            return self._walk(flagged_query, wanted, after, limit)
         if wanted.status is not None:
-            return self._stream_one(wanted, after or "", limit)
+            return self._walk(page_query, wanted, after, limit)
         # Every index begins with the status: walk the three and merge, instead of sorting.
-        parts = [self._stream_one(replace(wanted, status=status), after or "", limit) for status in STATUSES]
+        parts = [self._walk(page_query, replace(wanted, status=status), after, limit) for status in STATUSES]
         return heapq.merge(*parts, key=lambda sample: sample.sample_id)
 
-    def _stream_one(self, wanted: Filter, after: str, limit: int | None) -> Iterator[Sample]:
-        last = after
+    def _walk(self, query: PageQuery, wanted: Filter, after: str | None, limit: int | None) -> Iterator[Sample]:
+        last = after or ""
 
         def fetch(connection: Connection, n: int) -> list[Sample]:
             nonlocal last
-            rows = _fetch(connection, wanted, last, n)
+            rows = [Sample(*row) for row in connection.execute(query(wanted, last, n))]
             last = rows[-1].sample_id if rows else last
             return rows
 
         return self._db.stream(fetch, first=max(1, min(limit or 100, BATCH)))
 
-
-def _fetch(connection: Connection, wanted: Filter, after: str, n: int) -> list[Sample]:
-    if wanted.check is None:
-        return _rows(connection, page_query(wanted, after, n))
-    n_flagged = counters.total(connection, "issues", a=wanted.check, b=wanted.status or "")
-    if n_flagged <= _n_cell(connection, wanted):
-        return _fetch_along_issues(connection, wanted, after, n)
-    return _rows(connection, page_query(wanted, after, n).where(_is_flagged(wanted.check)))
+    def _flags_few(self, wanted: Filter) -> bool:
+        """Whether walking what the check flags is less work than walking what the other conditions leave."""
+        keys = {"a": wanted.status, "b": wanted.label, "c": wanted.split}
+        with self._db.read() as connection:
+            n_flagged = counters.total(connection, "issues", a=wanted.check or "")
+            given = {key: value for key, value in keys.items() if value is not None}
+            return n_flagged * _LOOKUP_COST < counters.total(connection, "samples", **given)
 
 
 def page_query(wanted: Filter, after: str, n: int) -> sa.Select[*tuple[Any, ...]]:
-    """The query of one page, without the check: a walk along one index."""
+    """A page along the index of samples that fits the conditions; a check is looked up for each."""
     conditions = [*wanted.conditions(), samples.c.sample_id > after]
+    if wanted.check is not None:
+        flagged = (issues.c.check == wanted.check, issues.c.is_issue, issues.c.sample_id == samples.c.sample_id)
+        conditions.append(sa.exists().where(*flagged))
     return sa.select(*SAMPLE_COLUMNS).where(*conditions).order_by(samples.c.sample_id).limit(n)
 
 
-def _fetch_along_issues(connection: Connection, wanted: Filter, after: str, n: int) -> list[Sample]:
-    # The check flags fewer samples than the other conditions leave: walk its index, and look the samples up.
-    found: list[Sample] = []
-    while len(found) < n:
-        query = sa.select(issues.c.sample_id).where(
-            issues.c.check == wanted.check, issues.c.is_issue, issues.c.sample_id > after
-        )
-        ids = connection.execute(query.order_by(issues.c.sample_id).limit(BATCH)).scalars().all()
-        lookup = sa.select(*SAMPLE_COLUMNS).where(samples.c.sample_id.in_(ids), *wanted.conditions())
-        found += sorted(_rows(connection, lookup), key=lambda sample: sample.sample_id)
-        if len(ids) < BATCH:
-            break
-        after = ids[-1]
-    return found[:n]
-
-
-def _is_flagged(check: str) -> sa.ColumnElement[bool]:
-    flagged = sa.select(issues.c.issue_id).where(
-        issues.c.sample_id == samples.c.sample_id, issues.c.check == check, issues.c.is_issue
-    )
-    return flagged.exists()
-
-
-def _n_cell(connection: Connection, wanted: Filter) -> int:
-    keys = {"a": wanted.status, "b": wanted.label, "c": wanted.split}
-    return counters.total(connection, "samples", **{key: value for key, value in keys.items() if value is not None})
-
-
-def _rows(connection: Connection, query: sa.Select[*tuple[Any, ...]]) -> list[Sample]:
-    return [Sample(*row) for row in connection.execute(query)]
+def flagged_query(wanted: Filter, after: str, n: int) -> sa.Select[*tuple[Any, ...]]:
+    """The same page along the index of what the check flags; the other conditions are looked up for each."""
+    fits = sa.exists().where(samples.c.sample_id == issues.c.sample_id, *wanted.conditions())
+    flagged = (issues.c.check == wanted.check, issues.c.is_issue, issues.c.sample_id > after)
+    ids = sa.select(issues.c.sample_id).where(*flagged, fits).order_by(issues.c.sample_id).limit(n)
+    chosen = samples.c.sample_id.in_(ids.scalar_subquery())
+    return sa.select(*SAMPLE_COLUMNS).where(chosen).order_by(samples.c.sample_id)
 
 
 def _sum(cells: list[tuple[str, str, str, int]], key: int) -> dict[str, int]:

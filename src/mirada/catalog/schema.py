@@ -80,13 +80,14 @@ samples = Table(
     _text("given_split", nullable=True),
     UniqueConstraint("uri", "source"),
 )
-Index("ix_samples_status", samples.c.status, samples.c.sample_id)
+# `source` stands after sample_id to be filtered on without reading the row: sources are few.
+Index("ix_samples_status", samples.c.status, samples.c.sample_id, samples.c.source)
 Index("ix_samples_label", samples.c.status, samples.c.label, samples.c.sample_id)
 Index("ix_samples_split", samples.c.status, samples.c.split, samples.c.sample_id)
 Index("ix_samples_label_split", samples.c.status, samples.c.label, samples.c.split, samples.c.sample_id)
-Index("ix_samples_source", samples.c.status, samples.c.source, samples.c.sample_id)
 Index("ix_samples_content", samples.c.content_sha256, samples.c.status, samples.c.sample_id)
-Index("ix_samples_group", samples.c.group_id, samples.c.sample_id)
+_grouped = text("group_id IS NOT NULL")
+Index("ix_samples_group", samples.c.group_id, samples.c.sample_id, sqlite_where=_grouped, postgresql_where=_grouped)
 
 rejected = Table(
     "rejected",

@@ -179,12 +179,18 @@ def upgrade() -> None:
         sa.UniqueConstraint("uri", "source", name=op.f("uq_samples_uri_source")),
     )
     op.create_index("ix_samples_content", "samples", ["content_sha256", "status", "sample_id"], unique=False)
-    op.create_index("ix_samples_group", "samples", ["group_id", "sample_id"], unique=False)
+    op.create_index(
+        "ix_samples_group",
+        "samples",
+        ["group_id", "sample_id"],
+        unique=False,
+        sqlite_where=sa.text("group_id IS NOT NULL"),
+        postgresql_where=sa.text("group_id IS NOT NULL"),
+    )
     op.create_index("ix_samples_label", "samples", ["status", "label", "sample_id"], unique=False)
     op.create_index("ix_samples_label_split", "samples", ["status", "label", "split", "sample_id"], unique=False)
-    op.create_index("ix_samples_source", "samples", ["status", "source", "sample_id"], unique=False)
     op.create_index("ix_samples_split", "samples", ["status", "split", "sample_id"], unique=False)
-    op.create_index("ix_samples_status", "samples", ["status", "sample_id"], unique=False)
+    op.create_index("ix_samples_status", "samples", ["status", "sample_id", "source"], unique=False)
     op.create_table(
         "sources",
         sa.Column("source", sa.Text(), nullable=False),
