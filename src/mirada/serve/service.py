@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from mirada.catalog.catalog import Catalog
-from mirada.embed.vino import n_cpus
+from mirada.engine.local import available_cpus
 from mirada.errors import InputError, MiradaError, NotFound
 from mirada.messages import msg
 from mirada.predict.runtime import Loaded, Predictor
@@ -75,7 +75,7 @@ class Service:
         image_root: Path | None = None,
         max_inside: int = 256,
     ) -> None:
-        self._decoders = ThreadPoolExecutor(n_cpus(), thread_name_prefix="mirada-decode")
+        self._decoders = ThreadPoolExecutor(available_cpus(), thread_name_prefix="mirada-decode")
         limits = BatchLimits(max_inside=max_inside)
         made: dict[int, ServedModel] = {}
         for predictor in predictors.values():
