@@ -35,7 +35,7 @@ class Setting:
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("catalog.url", "", msg("Database address; empty: catalog.sqlite in the workspace.")),
-    Setting("decode.max_pixels", 200_000_000, msg("Photographs of more pixels are rejected unread.")),
+    Setting("decode.max_pixels", 120_000_000, msg("Photographs of more pixels are rejected unread.")),
     Setting("decode.max_bytes", 200_000_000, msg("Files of more bytes are rejected unread.")),
     Setting("decode.max_side", 65_500, msg("Photographs with a longer side, in pixels, are rejected unread.")),
     Setting("engine.workers", 0, msg("How many photographs to decode at once; 0: one a processor core.")),
