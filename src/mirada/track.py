@@ -8,16 +8,19 @@ in the queue, the error is told by `mirada track`, and the next run of the mirro
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mirada.catalog.catalog import Catalog
+from mirada.catalog.records import Job
 from mirada.config import Config
 from mirada.workspace import Workspace
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 RUN_JOB = "mirror_run"
 ALIAS_JOB = "mirror_alias"
+MAX_ATTEMPTS = 1000  # a store that is away for a month comes back
 _RUN_TAG = "mirada.run_id"
 _VERSION_TAG = "mirada.version"
 
@@ -74,12 +78,12 @@ def tracking_uri(workspace: Workspace) -> str:
 
 def enqueue_run(catalog: Catalog, run: RunMirror) -> None:
     """Leave a run for the mirror."""
-    catalog.enqueue(RUN_JOB, asdict(run))
+    catalog.enqueue(RUN_JOB, asdict(run), max_attempts=MAX_ATTEMPTS)
 
 
 def enqueue_alias(catalog: Catalog, alias: AliasMirror) -> None:
     """Leave a promotion for the mirror."""
-    catalog.enqueue(ALIAS_JOB, asdict(alias))
+    catalog.enqueue(ALIAS_JOB, asdict(alias), max_attempts=MAX_ATTEMPTS)
 
 
 def start_mirror(workspace: Workspace) -> subprocess.Popen[bytes] | None:
@@ -94,29 +98,40 @@ def start_mirror(workspace: Workspace) -> subprocess.Popen[bytes] | None:
         )  # fmt: skip
 
 
+def run_mirror(workspace: Workspace) -> MirrorReport:
+    """Mirror what waits in a process of its own, wait for it, and give its report."""
+    command = [sys.executable, "-m", "mirada.track", str(workspace.path)]
+    with (workspace.path / "track.log").open("ab") as errors:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, check=False)
+    try:
+        told = json.loads(done.stdout)
+    except ValueError:
+        return MirrorReport(tracking_uri(workspace), 0, (f"exit status {done.returncode}, see track.log",))
+    return MirrorReport(told["uri"], told["n_done"], tuple(told["errors"]))
+
+
 def mirror_pending(workspace: Workspace) -> MirrorReport:
     """Write every waiting job to MLflow; one that fails stays in the queue. Loads MLflow where there is work."""
     uri = tracking_uri(workspace)
     n_done, errors = 0, list[str]()
     with workspace.lock("track"), Catalog.open(workspace.catalog_url) as catalog:
-        # Runs before aliases: an alias names a version that the run's job registers.
-        for kind in (RUN_JOB, ALIAS_JOB):
-            failed: set[int] = set()
-            while (job := catalog.claim(kind, exclude=failed)) is not None:
-                error = _mirror_job(workspace, uri, kind, job.payload)
-                catalog.finish(job.job_id, error=error, retry=error is not None)
-                if error is None:
-                    n_done += 1
-                else:
-                    failed.add(job.job_id)
-                    errors.append(error)
+        # Runs before aliases: an alias names a version that the run's job registers. All are claimed before the
+        # first is worked on, so that one that fails waits for the next pass.
+        jobs = [job for kind in (RUN_JOB, ALIAS_JOB) for job in iter(partial(catalog.claim, kind), None)]
+        for job in jobs:
+            error = _mirror_job(workspace, uri, job)
+            catalog.finish(job.job_id, error)
+            n_done += error is None
+            if error is not None:
+                errors.append(error)
     return MirrorReport(uri=uri, n_done=n_done, errors=tuple(errors))
 
 
-def _mirror_job(workspace: Workspace, uri: str, kind: str, payload: Mapping[str, Any]) -> str | None:
+def _mirror_job(workspace: Workspace, uri: str, job: Job) -> str | None:
+    payload: dict[str, Any] = dict(job.payload)
     try:
         client = _client(uri)
-        if kind == RUN_JOB:
+        if job.kind == RUN_JOB:
             _write_run(client, workspace, RunMirror(**{**payload, "artifacts": tuple(payload["artifacts"])}))
         else:
             _write_alias(client, AliasMirror(**payload))
@@ -202,6 +217,7 @@ def main() -> int:
     workspace = Workspace(path, Config.load(path / "mirada.toml"))
     report = mirror_pending(workspace)
     log.info("mirrored %d jobs to %s, %d failed", report.n_done, report.uri, len(report.errors))
+    sys.stdout.write(json.dumps(asdict(report)) + "\n")
     return 1 if report.errors else 0
 
 

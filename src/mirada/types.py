@@ -126,7 +126,10 @@ class PreprocessSpec:
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """What a run was asked to do. Later fields are used by the `train` extra's networks."""
+    """What a run was asked to do. Fields at 0 or "" matter only to networks of the `train` extra.
+
+    `source`: the source whose samples it used; None: all of the workspace.
+    """
 
     recipe: str = "head"
     model_name: str = ""
@@ -144,6 +147,7 @@ class TrainConfig:
     device: str = "cpu"
     head: Literal["logistic", "mlp"] = "logistic"
     class_weight: Literal["none", "balanced"] = "none"
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[str, Message]] = {
     "promote": ("mirada.cli.models:promote", msg("Give a model version an alias, such as champion.")),
     "rollback": ("mirada.cli.models:rollback", msg("Take back the last promotion.")),
     "track": ("mirada.cli.models:track", msg("Bring the MLflow mirror up to date.")),
-    "doctor": ("mirada.cli.demo:doctor", msg("Say what this machine offers and which extras are installed.")),
+    "doctor": ("mirada.cli.doctor:doctor", msg("Say what this machine offers and which extras are installed.")),
 }
 
 

@@ -1,0 +1,1 @@
+"""The library's face: `mirada.train`, `mirada.load`, `mirada.ImageClassifier`."""

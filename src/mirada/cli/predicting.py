@@ -1,0 +1,103 @@
+"""``mirada predict``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from mirada.cli.output import Result, Settings, print_json, printable, progress, speaks
+from mirada.messages import msg
+
+PRECISIONS = click.Choice(["auto", "bf16", "f32"])
+
+
+def model_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--model``: which model a command means."""
+    text = msg("champion, NAME, NAME@VERSION or the folder of a bundle; default: the champion.")
+    return click.option("--model", "model", default="champion", metavar="MODEL", help=str(text))(function)
+
+
+@click.command(
+    help=str(
+        msg(
+            "Classify photographs: files, folders, globs, or - for a list on standard input. "
+            "With -o, an interrupted call goes on where it was when it is run again."
+        )
+    ),
+    epilog=str(msg("Example: mirada predict new/ -o answers.csv")),
+)
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    help=str(msg("Write to FILE: .csv, .jsonl or .parquet.")),
+)  # fmt: skip
+@click.option(
+    "--top-k", default=3, show_default=True, type=click.IntRange(min=1), help=str(msg("How many classes to name."))
+)
+@click.option("--precision", type=PRECISIONS, default="auto", show_default=True, help=str(msg("Number format.")))
+@model_option
+@click.pass_obj
+@speaks
+def predict(
+    settings: Settings, *, inputs: tuple[str, ...], output: Path | None, top_k: int, precision: str, model: str
+) -> Result | None:
+    """Answer on the terminal, or into a file."""
+    from mirada.predict.batch import predict_rows, predict_to_file
+    from mirada.predict.runtime import Predictor
+
+    predictor = Predictor.open(bundle_path(settings, model), precision)
+    stdin = cast(BufferedReader, sys.stdin.buffer)
+    if output is None:
+        rows = predict_rows(inputs, predictor, top_k=top_k, progress=progress(), stdin=stdin)
+        if "--json" in sys.argv:
+            print_json(list(rows))
+        else:
+            for row in rows:
+                click.echo(printable(_line(row)))
+        return None
+    report = predict_to_file(inputs, output, predictor, top_k=top_k, progress=progress(), stdin=stdin)
+    document = {
+        "path": report.path,
+        "n": report.n,
+        "n_resumed": report.n_resumed,
+        "n_rejected": report.n_rejected,
+        "errors": dict(report.errors),
+        "labels": dict(report.labels),
+    }
+    return Result(
+        document,
+        [
+            msg(
+                "{n} photographs in {path}: {rejected} unsure, {errors} unreadable.",
+                n=report.n,
+                path=report.path,
+                rejected=report.n_rejected,
+                errors=sum(report.errors.values()),
+            )
+        ],
+    )
+
+
+def bundle_path(settings: Settings, model: str) -> Path:
+    """The bundle folder that `model` means: a folder as it is, anything else by the workspace's registry."""
+    from mirada.cli.models import open_registry
+    from mirada.predict.manifest import MANIFEST_NAME
+
+    if (Path(model) / MANIFEST_NAME).is_file():
+        return Path(model)
+    with open_registry(settings.open()) as (_, registry):
+        return registry.resolve(model)
+
+
+def _line(row: dict[str, Any]) -> str:
+    name = json.dumps(row["uri"], ensure_ascii=False) if "\n" in row["uri"] else row["uri"]
+    if row["error"] is not None:
+        return f"{name}: {msg('unreadable ({reason})', reason=row['error'])}"
+    answers = ", ".join(f"{scored['label']} {100 * scored['score']:.1f} %" for scored in row["top_k"])
+    return f"{name}: {answers}" + (f"  ({msg('unsure: ask a person')})" if row["rejected"] else "")

@@ -1,0 +1,249 @@
+"""``mirada train``, ``evaluate``, ``runs`` and ``compare``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from mirada.cli.output import Result, Settings, per_cent, progress, speaks, table
+from mirada.cli.predicting import model_option
+from mirada.messages import Message, msg
+from mirada.types import EvalReport, Metric
+
+if TYPE_CHECKING:
+    from mirada.workflow.train import TrainResult
+
+_backbone = click.option(
+    "--backbone",
+    metavar="NAME",
+    help=str(msg("An .onnx file, or any timm model; default: the one that Mirada ships.")),
+)
+_weights = click.option(
+    "--weights", type=click.Path(path_type=Path), metavar="FILE", help=str(msg("Weights of that model (.safetensors)."))
+)
+_precision = click.option(
+    "--precision", type=click.Choice(["auto", "bf16", "f32"]), help=str(msg("Number format of the backbone."))
+)
+_seed = click.option("--seed", type=int, help=str(msg("Seed of splits, heads and intervals; default 0.")))
+
+
+@click.command(
+    help=str(
+        msg(
+            "Train a classifier. With SOURCE: add its photographs, split, embed, train, evaluate and bundle in one go; "
+            "without: train on what the workspace holds."
+        )
+    ),
+    epilog=str(msg("Example: mirada train photos/ --name products")),
+)
+@click.argument("source", required=False)
+@_backbone
+@_weights
+@click.option("--name", help=str(msg("Name of the model; default: the folder's.")))
+@click.option("--format", "fmt", metavar="F", help=str(msg("Format of the source, where it is not recognised.")))
+@click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help=str(msg("Labels of a flat folder.")))
+@click.option("--ratios", metavar="A/B/C", help=str(msg("Shares of train, val and test; default 70/15/15.")))
+@click.option(
+    "--head", type=click.Choice(["logistic", "mlp"]), default="logistic", show_default=True,
+    help=str(msg("What is trained on the embeddings.")),
+)  # fmt: skip
+@click.option(
+    "--class-weight", type=click.Choice(["none", "balanced"]), default="none", show_default=True,
+    help=str(msg("balanced: rare classes weigh as much as common ones.")),
+)  # fmt: skip
+@click.option("--flips", is_flag=True, help=str(msg("Train on mirrored photographs too.")))
+@_precision
+@_seed
+@click.pass_obj
+@speaks
+def train(settings: Settings, *, fmt: str | None, **options: Any) -> Result:
+    """The main job."""
+    from mirada.workflow.train import TrainRequest
+    from mirada.workflow.train import train as run
+
+    result = run(settings.create(), TrainRequest(format=fmt, **options), progress=progress())
+    return Result(train_document(result), train_lines(result))
+
+
+def train_document(result: TrainResult) -> dict[str, object]:
+    """What a program is told of a training."""
+    bundle = result.bundle
+    return {
+        "run_id": result.run_id,
+        "model": {"name": bundle.name, "version": bundle.version, "path": bundle.path},
+        "class_names": list(result.class_names),
+        "n": dict(result.n),
+        "val": metrics_document(result.val) if result.val else None,
+        "test": metrics_document(result.test),
+        "champion": result.verdict.is_better,
+        "notes": [str(note) for note in result.notes],
+        "seconds": dict(result.seconds),
+        "report": str(result.report_path),
+    }
+
+
+def metrics_document(report: EvalReport) -> dict[str, object]:
+    """Every figure of a report: {"value", "low", "high", "n"}."""
+    return {name: dataclasses.asdict(metric) for name, metric in report.metrics.items()}
+
+
+def train_lines(result: TrainResult) -> list[str | Message]:
+    """What a person is told of a training."""
+    bundle, n = result.bundle, result.n
+    return [
+        "",
+        msg(
+            "{name}@{version}: {right} of {n} test photographs right, {accuracy} (95 % interval {low} to {high}).",
+            name=bundle.name,
+            version=bundle.version,
+            **_accuracy(result.test),
+        ),
+        msg(
+            "{classes} classes; trained on {train}, tuned on {val}, tested on {test}; {rejected} unreadable.",
+            classes=len(result.class_names),
+            train=n["train"],
+            val=n["val"],
+            test=n["test"],
+            rejected=n["rejected"],
+        ),
+        *(msg("· {note}", note=note) for note in result.notes),
+        "",
+        msg("Report:  {path}", path=result.report_path),
+        msg("Model:   {path}", path=bundle.path),
+        msg("{seconds:.1f} s. Next: mirada predict PHOTOS, or mirada serve", seconds=result.seconds["total"]),
+    ]
+
+
+def _accuracy(report: EvalReport) -> dict[str, object]:
+    metric = report.metrics["accuracy"]
+    return {
+        "right": round(metric.value * metric.n),
+        "n": metric.n,
+        "accuracy": per_cent(metric.value),
+        "low": per_cent(metric.low),
+        "high": per_cent(metric.high),
+    }
+
+
+@click.command(
+    help=str(
+        msg(
+            "Say how good a model is: on its test photographs, on a second set (--on), "
+            "or by cross-validation over all photographs of the workspace (--folds)."
+        )
+    ),
+    epilog=str(msg("Example: mirada evaluate --on second-set/ --html report.html")),
+)
+@model_option
+@click.option("--on", "source", metavar="SOURCE", help=str(msg("Photographs with labels that the model never saw.")))
+@click.option("--folds", type=click.IntRange(2, 50), help=str(msg("Pool all splits and cross-validate in N folds.")))
+@click.option("--format", "fmt", metavar="F", help=str(msg("Format of the source, where it is not recognised.")))
+@click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help=str(msg("Labels of a flat folder.")))
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help=str(msg("Write the report to FILE.")))
+@_backbone
+@_weights
+@_precision
+@_seed
+@click.pass_obj
+@speaks
+def evaluate(settings: Settings, **options: Any) -> Result:
+    """Judge a model, or a backbone by cross-validation."""
+    from mirada.workflow.evaluate import EvaluateRequest
+    from mirada.workflow.evaluate import evaluate as run
+
+    made = run(settings.workspace_path, EvaluateRequest(**options), progress=progress())
+    document = {
+        "model": made.model,
+        "subset": made.report.subset,
+        "n": made.report.n,
+        "metrics": metrics_document(made.report),
+        "notes": [str(note) for note in made.notes],
+        "report": str(made.report_path) if made.report_path else None,
+    }
+    return Result(document, evaluate_lines(made.model, made.report, made.notes, made.report_path))
+
+
+def evaluate_lines(
+    model: str, report: EvalReport, notes: tuple[Message, ...], path: Path | None
+) -> list[str | Message]:
+    """What a person is told of an evaluation."""
+    rows = [[name, *_figures(metric)] for name, metric in report.metrics.items()]
+    per_class = [
+        [name, *(_plain(figures.get(key)) for key in ("precision", "recall", "f1")), figures["recall"].n]
+        for name, figures in report.per_class.items()
+        if "recall" in figures
+    ]
+    lines: list[str | Message] = [
+        msg("{model} on {subset}, {n} photographs", model=model, subset=report.subset, n=report.n),
+        "",
+        *table([msg("figure"), msg("value"), msg("low"), msg("high"), "n"], rows),
+        "",
+        *table([msg("class"), msg("precision"), msg("recall"), "F1", "n"], per_class),
+        "",
+        *(msg("· {note}", note=note) for note in notes),
+    ]
+    return [*lines, msg("Report:  {path}", path=path)] if path else lines
+
+
+def _figures(metric: Metric) -> list[object]:
+    return [f"{metric.value:.4f}", f"{metric.low:.4f}", f"{metric.high:.4f}", metric.n]
+
+
+def _plain(metric: Metric | None) -> str:
+    return "–" if metric is None else f"{metric.value:.3f}"
+
+
+@click.command(help=str(msg("List the runs.")), epilog=str(msg("Example: mirada runs")))
+@click.pass_obj
+@speaks
+def runs(settings: Settings) -> Result:
+    """Every run with its model's test accuracy."""
+    from mirada.catalog.catalog import Catalog
+
+    workspace = settings.open()
+    with Catalog.open(workspace.catalog_url) as catalog:
+        catalog.mark_interrupted()
+        found = catalog.runs()
+        of_run = {model.run_id: model for model in catalog.models()}
+    rows, document = [], []
+    for run in found:
+        model = of_run.get(run.run_id)
+        accuracy = model.metrics.get("accuracy") if model else None
+        total = run.seconds.get("total")
+        rows.append(
+            [
+                run.run_id,
+                run.status,
+                f"{model.name}@{model.version}" if model else "–",
+                run.config.model_name,
+                per_cent(accuracy) if isinstance(accuracy, float | int) else "–",
+                None if total is None else round(total, 1),
+            ]
+        )
+        document.append(
+            {**dataclasses.asdict(run), "model": model and {"name": model.name, "version": model.version},
+             "test_accuracy": accuracy}
+        )  # fmt: skip
+    head = [msg("run"), msg("status"), msg("model"), msg("backbone"), msg("test accuracy"), msg("seconds")]
+    return Result(document, table(head, rows) if rows else [msg("No run yet: `mirada train PHOTOS` makes one.")])
+
+
+@click.command(
+    help=str(msg("Compare two runs on the test photographs that both answered, with a paired test.")),
+    epilog=str(msg("Example: mirada compare 20261121-093000-4f2a 20261121-101500-77c1")),
+)
+@click.argument("run_a", metavar="RUN")
+@click.argument("run_b", metavar="RUN")
+@click.pass_obj
+@speaks
+def compare(settings: Settings, *, run_a: str, run_b: str) -> Result:
+    """Better, worse, or a tie."""
+    from mirada.workflow.evaluate import compare_runs
+
+    made = compare_runs(settings.open(), run_a, run_b)
+    document: dict[str, object] = {"runs": [run_a, run_b], **dataclasses.asdict(made)}
+    names: dict[Literal["a", "b"], str] = {"a": run_a, "b": run_b}
+    return Result(document, [made.message(names["a"], names["b"])])

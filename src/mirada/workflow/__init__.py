@@ -1,0 +1,1 @@
+"""The order of the stages: what the command line and the library call."""

@@ -1,0 +1,257 @@
+"""The main job: add, split, embed, fit a head, evaluate, bundle, register, mirror."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from mirada.catalog.catalog import Catalog
+from mirada.embed.backbone import Backbone
+from mirada.engine.base import Progress, Silent
+from mirada.evaluate.calibrate import fit_temperature, reject_threshold
+from mirada.evaluate.leakage import score_leakage
+from mirada.evaluate.metrics import evaluate
+from mirada.messages import Message, msg
+from mirada.release.bundle import BundleFacts, ParityCheck, write_bundle
+from mirada.release.registry import Registry, checked_name, safe_name
+from mirada.training.head import Head, fit_head
+from mirada.types import Bundle, EvalReport, Precision, Run, TrainConfig
+from mirada.workflow.backbones import resolve_backbone
+from mirada.workflow.champion import Verdict, judge
+from mirada.workflow.data import Added, Dataset, add, load_dataset
+from mirada.workflow.embedding import embed
+from mirada.workflow.material import Material
+from mirada.workflow.mirroring import mirror_run
+from mirada.workflow.reporting import write_report
+from mirada.workflow.runs import Stopwatch, TestPredictions, environment, git_sha, new_run_id, save_predictions
+from mirada.workflow.splitting import Divided, divide
+from mirada.workspace import Workspace
+
+PARITY_SAMPLES = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRequest:
+    """What `mirada train` was asked. None: the workspace's setting, or the default that the help tells."""
+
+    source: str | None = None
+    format: str | None = None
+    labels: Path | None = None
+    backbone: str | None = None
+    weights: Path | None = None
+    name: str | None = None
+    ratios: str | None = None
+    seed: int | None = None
+    head: Literal["logistic", "mlp"] = "logistic"
+    class_weight: Literal["none", "balanced"] = "none"
+    flips: bool = False
+    precision: Precision | None = None
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainResult:
+    """What came of it. `n`: photographs in train, val and test, and those rejected."""
+
+    run_id: str
+    bundle: Bundle
+    class_names: tuple[str, ...]
+    n: Mapping[str, int]
+    val: EvalReport | None
+    test: EvalReport
+    seconds: Mapping[str, float]
+    report_path: Path
+    added: Added | None
+    verdict: Verdict
+    notes: tuple[Message, ...]
+
+
+def train(workspace: Workspace, request: TrainRequest, *, progress: Progress | None = None) -> TrainResult:
+    """Run the main job. Raises a MiradaError; killed at any point, the next call finishes the work."""
+    if request.name is not None:
+        checked_name(request.name)
+    with Catalog.open(workspace.catalog_url) as catalog:
+        catalog.mark_interrupted()
+        return _Training(workspace, catalog, request, progress or Silent()).execute()
+
+
+class _Training:
+    """One run of the main job, stage by stage."""
+
+    def __init__(self, workspace: Workspace, catalog: Catalog, request: TrainRequest, display: Progress) -> None:
+        self.workspace, self.catalog, self.request, self.display = workspace, catalog, request, display
+        self.config = workspace.config
+        self.seed = self.config.integer("train.seed") if request.seed is None else request.seed
+        self.clock = Stopwatch()
+        self.run_id = new_run_id()
+        self.notes: list[Message] = []
+
+    def execute(self) -> TrainResult:
+        """Everything, in order. The backbone comes first: a wrong name should not cost an hour of adding."""
+        backbone = resolve_backbone(self.workspace, self.request.backbone, self.request.weights, progress=self.display)
+        self.clock.lap("prepare")
+        added = self._add()
+        data = load_dataset(self.catalog, added.source if added else None)
+        dataset_id = self.catalog.freeze_dataset().dataset_id
+        ratios = self.request.ratios or self.config.text("split.ratios")
+        divided = divide(self.catalog, data, ratios=ratios, seed=self.seed, dataset_id=dataset_id)
+        self.notes += divided.notes
+        self.clock.lap("add")
+        run = self._begin(backbone, dataset_id, divided, added.source if added else None)
+        try:
+            return self._learn(run, added, backbone, data, divided)
+        except BaseException as error:
+            status: Literal["interrupted", "failed"] = (
+                "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            )
+            reason = f"{type(error).__name__}: {error}"[:500]
+            self.catalog.save_run(replace(run, status=status, stop_reason=reason))
+            raise
+
+    def _add(self) -> Added | None:
+        if self.request.source is None:
+            return None
+        request = self.request
+        return add(
+            self.workspace, self.catalog, str(request.source),
+            fmt=request.format, labels=request.labels, progress=self.display,
+        )  # fmt: skip
+
+    def _begin(self, backbone: Backbone, dataset_id: str, divided: Divided, source: str | None) -> Run:
+        config = TrainConfig(
+            recipe="head",
+            model_name=backbone.name,
+            weights=backbone.sha256,
+            augment="flip" if self.request.flips else "none",
+            precision=self.request.precision or self.config.text("embed.precision"),
+            seed=self.seed,
+            head=self.request.head,
+            class_weight=self.request.class_weight,
+            source=source,
+        )
+        run = Run(
+            run_id=self.run_id,
+            status="running",
+            stop_reason="",
+            dataset_id=dataset_id,
+            split_id=divided.saved_id,
+            config=config,
+            git_sha=git_sha(self.workspace.path),
+            environment=environment(),
+            seconds={},
+        )
+        self.catalog.save_run(run)
+        return run
+
+    def _learn(self, run: Run, added: Added | None, backbone: Backbone, data: Dataset, divided: Divided) -> TrainResult:
+        embedded = embed(
+            self.workspace, data.samples, backbone,
+            precision=self.request.precision, flips=self.request.flips, progress=self.display,
+        )  # fmt: skip
+        self.notes += embedded.notes
+        self.clock.lap("embed")
+        material = Material(data, divided, embedded, backbone)
+        head, rule_notes = self._fit(material)
+        self.notes += rule_notes
+        self.clock.lap("train")
+        reports, predictions = self._judge(material, head)
+        self.clock.lap("evaluate")
+        bundle, verdict = self._release(run, material, head, reports, predictions)
+        self.notes.append(verdict.message)
+        self.clock.lap("bundle")
+        report_path = self._report(bundle, reports["test"], added)
+        self.clock.lap("report")
+        run = replace(run, status="done", stop_reason="done", seconds=self.clock.total())
+        self.catalog.save_run(run)
+        mirror_run(
+            self.workspace, self.catalog, run, bundle,
+            reports=reports, artifacts=(report_path,), is_champion=verdict.is_better,
+        )  # fmt: skip
+        return TrainResult(
+            run_id=run.run_id,
+            bundle=bundle,
+            class_names=data.class_names,
+            n={**material.counts(), "rejected": self._n_rejected(added)},
+            val=reports.get("val"),
+            test=reports["test"],
+            seconds=run.seconds,
+            report_path=report_path,
+            added=added,
+            verdict=verdict,
+            notes=tuple(self.notes),
+        )
+
+    def _fit(self, material: Material) -> tuple[Head, tuple[Message, ...]]:
+        """A head on train, its temperature and reject threshold on val."""
+        X, y, groups = material.training_part()
+        head = fit_head(
+            X, y, class_names=material.data.class_names, groups=groups,
+            class_weight=self.request.class_weight, kind=self.request.head, seed=self.seed,
+        )  # fmt: skip
+        X_val, y_val = material.part("val")
+        temperature = fit_temperature(head.logits(X_val), y_val, prior=head.temperature)
+        head = head.calibrated(temperature=temperature.value, reject_threshold=0.0)
+        rule = reject_threshold(head.probs(X_val), y_val, target=self.config.number("train.reject_precision"))
+        head = head.calibrated(temperature=temperature.value, reject_threshold=rule.threshold)
+        return head, (*head.info.notes, *temperature.notes, *rule.notes)
+
+    def _judge(self, material: Material, head: Head) -> tuple[dict[str, EvalReport], TestPredictions]:
+        """Figures on val and test, and the answers on test that later models are compared with."""
+        reports: dict[str, EvalReport] = {}
+        names = material.data.class_names
+        for subset in ("val", "test"):
+            X, y = material.part(subset)
+            if subset == "val" and len(y) == 0:
+                continue
+            probs = head.probs(X)
+            samples = material.samples(subset)
+            leakage = material.divided.leakage
+            affected = leakage.test_ids if subset == "test" else leakage.val_ids
+            ids = [s.sample_id for s in samples]
+            notes = score_leakage(probs, y, sample_ids=ids, affected_ids=affected).messages() if len(y) else ()
+            reports[subset] = evaluate(
+                probs, y, class_names=names, subset=subset, run_id=self.run_id, seed=self.seed,
+                sample_ids=ids, uris=[s.uri for s in samples], notes=notes,
+            )  # fmt: skip
+            self.notes += [msg("{subset}: {note}", subset=subset, note=note) for note in notes]
+        predictions = TestPredictions(tuple(ids), tuple(names[i] for i in y), names, probs)
+        save_predictions(self.workspace.runs_path / self.run_id, predictions)
+        return reports, predictions
+
+    def _release(
+        self, run: Run, material: Material, head: Head, reports: dict[str, EvalReport], predictions: TestPredictions
+    ) -> tuple[Bundle, Verdict]:
+        registry = Registry(self.workspace, self.catalog)
+        name = self.request.name or self._default_name()
+        verdict = judge(self.workspace, registry.champion(name), predictions, material.ask)
+        parity_ids = (material.divided.split.val or material.divided.split.test)[:PARITY_SAMPLES]
+        rows = material.rows(parity_ids)
+        parity = ParityCheck(material.inputs(rows), head.probs(material.embedded.vectors[rows]))
+
+        def write(path: Path, version: int) -> Bundle:
+            facts = BundleFacts(
+                name=name, version=version, class_names=material.data.class_names,
+                precision=material.embedded.precision, metrics=reports["test"].metrics, run_id=run.run_id,
+                dataset_id=run.dataset_id, n=material.counts(),
+            )  # fmt: skip
+            return write_bundle(path, backbone=material.backbone, head=head, facts=facts, parity=parity)
+
+        return registry.add(name, write, is_better=verdict.is_better), verdict
+
+    def _report(self, bundle: Bundle, report: EvalReport, added: Added | None) -> Path:
+        source = added.source if added else None
+        rejected = [(r.uri, r.reason) for r in self.catalog.rejected(source)]
+        path = self.workspace.runs_path / self.run_id / "report.html"
+        return write_report(path, report, bundle, notes=self.notes, rejected=rejected)
+
+    def _default_name(self) -> str:
+        if self.request.source is not None:
+            return safe_name(Path(self.request.source).absolute().name)
+        models = self.catalog.models()
+        return models[-1].name if models else "classifier"
+
+    def _n_rejected(self, added: Added | None) -> int:
+        counts = self.catalog.rejected(added.source) if added else self.catalog.rejected()
+        return sum(1 for _ in counts)
