@@ -80,7 +80,12 @@ def formats() -> tuple[str, ...]:
     return tuple(_FORMATS)
 
 
-def detect(path: str | os.PathLike[str], *, format: str | None = None, labels: str | None = None) -> Source:  # noqa: A002
+def detect(
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,  # noqa: A002 - the flag's own name
+    labels: str | os.PathLike[str] | None = None,
+) -> Source:
     """Open the source at `path`, in `format` or in the first one that recognises it.
 
     `labels` names a CSV or JSON file of file name → label, for a folder of photographs.
@@ -92,9 +97,12 @@ def detect(path: str | os.PathLike[str], *, format: str | None = None, labels: s
         raise _unknown_format(format)
     if not address.startswith(HUB_SCHEME):
         address = _existing(absolute(address))
-    labels_path = None if labels is None else _existing(absolute(labels))
-    chosen = _FORMATS[format] if format is not None else _recognised(address)
-    return chosen.open(address, labels_path)
+    labels_path = None if labels is None else _existing(absolute(os.fspath(labels)))
+    try:
+        chosen = _FORMATS[format] if format is not None else _recognised(address)
+        return chosen.open(address, labels_path)
+    except PermissionError as error:
+        raise no_permission(address) from error
 
 
 def refuse_labels(labels: str | None, name: str) -> None:

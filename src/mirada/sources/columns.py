@@ -13,11 +13,12 @@ from mirada.sources.walk import is_photo_name
 # In order of preference. Compared without case, blanks, "_" and "-".
 IMAGE_NAMES = (
     "image", "img", "photo", "picture", "filename", "file", "imagepath", "imagefile", "imagename", "filepath",
-    "filepaths", "path", "photoid", "imageid", "images", "id", "name", "uri",
+    "filepaths", "path", "photoid", "imageid", "images", "imagen", "foto", "archivo", "ruta", "id",
+    "name", "uri",
 )  # fmt: skip
 LABEL_NAMES = (
     "label", "labels", "classname", "labelname", "class", "category", "target", "finelabel", "y", "breed", "species",
-    "tag",
+    "tag", "etiqueta", "clase", "categoria", "categoría",
 )  # fmt: skip
 SPLIT_NAMES = ("split", "subset", "partition", "dataset", "set")
 

@@ -7,13 +7,12 @@ so that a block costs nothing until its bytes are used.
 from __future__ import annotations
 
 import json
-import mmap
+import os
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mirada.errors import InputError
@@ -127,11 +126,12 @@ class ParquetRows(ArrowTable):
     """A Parquet file. `load` reads the photographs of a row group, `rows` lists without them."""
 
     def __init__(self, path: str) -> None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         with _readable(path):
-            # A Python file takes names that are not UTF-8, which Arrow's own files refuse.
-            self._file = pq.ParquetFile(Path(path).open("rb"))  # noqa: SIM115 - closed with the reader
+            # As bytes, for names that are not UTF-8.
+            self._file = pq.ParquetFile(pa.OSFile(os.fsencode(path)))
         super().__init__(path, self._file.schema_arrow)
         meta = self._file.metadata
         self.starts = [0, *accumulate(meta.row_group(i).num_rows for i in range(meta.num_row_groups))]
@@ -180,13 +180,14 @@ class ArrowRows(ArrowTable):
         import pyarrow as pa
 
         with _readable(path):
-            with Path(path).open("rb") as handle:
-                buffer = pa.py_buffer(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
-            if bytes(buffer[:6]) == b"ARROW1":
-                reader = pa.ipc.open_file(buffer)
+            mapped = pa.memory_map(os.fsencode(path))
+            is_file_format = mapped.read(6) == b"ARROW1"
+            mapped.seek(0)
+            if is_file_format:
+                reader = pa.ipc.open_file(mapped)
                 self._batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
             else:
-                reader = pa.ipc.open_stream(buffer)
+                reader = pa.ipc.open_stream(mapped)
                 self._batches = list(reader)
         super().__init__(path, reader.schema)
         self.starts = [0, *accumulate(batch.num_rows for batch in self._batches)]
@@ -222,8 +223,8 @@ class _readable:  # noqa: N801 - a context manager, used like a function
 
         if isinstance(error, PermissionError):
             raise no_permission(self._path) from error
-        # ValueError: an empty file cannot be mapped, and pa.ArrowInvalid is one. OSError: cut in the middle.
-        if isinstance(error, (pa.ArrowException, OSError, ValueError)):
+        # OSError: cut in the middle.
+        if isinstance(error, (pa.ArrowException, OSError)):
             raise InputError(
                 msg("{path} is damaged or not of its format: {error}.", path=shown(self._path), error=error),
                 msg("Download or write the file again."),

@@ -152,7 +152,7 @@ def looks_like_arrow(path: str) -> bool:
     """An .arrow file or a folder saved by `datasets`."""
     if is_file(path):
         return path.endswith(".arrow")
-    return any((Path(path) / name).is_file() for name in ("dataset_dict.json", "state.json"))
+    return any(is_file(f"{path}/{name}") for name in ("dataset_dict.json", "state.json"))
 
 
 def parquet_files(folder: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from pathlib import Path
 
 from mirada.errors import DecodeError, InputError
 from mirada.imaging.decode import REASONS, Limits, read_file
@@ -39,7 +40,7 @@ class PhotoReader:
         """
         row = split_row(uri)
         if row is None:
-            return read_file(uri_path(uri), limits=self._limits)
+            return read_file(Path(uri_path(uri)), limits=self._limits)
         container, index = row
         # One thread loads a block while the others wait for it: they want the same one.
         with self._lock:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mirada.errors import InputError
-from mirada.messages import msg
+from mirada.messages import Message, msg
 from mirada.sources.base import no_permission
 from mirada.sources.uris import shown
 from mirada.sources.walk import is_photo_name
@@ -41,7 +41,7 @@ def read_rows(path: str) -> Iterator[Row]:
     except PermissionError as error:
         raise no_permission(path) from error
     except UnicodeDecodeError as error:
-        raise _unreadable(path, f"byte {error.start} is not {error.encoding}") from error
+        raise _unreadable(path, msg("byte {n} is not {encoding}", n=error.start, encoding=error.encoding)) from error
 
 
 def _encoding(path: str) -> str:
@@ -67,7 +67,7 @@ def _read_csv(path: str, encoding: str) -> Iterator[Row]:
         try:
             header = next(reader, None)
             if header is None:
-                raise _unreadable(path, "it is empty")
+                raise _unreadable(path, msg("it is empty"))
             columns, first = _columns(header)
             if first is not None:
                 yield first
@@ -75,7 +75,7 @@ def _read_csv(path: str, encoding: str) -> Iterator[Row]:
                 if any(cells):
                     yield dict(zip(columns, cells, strict=False))
         except csv.Error as error:
-            raise _unreadable(path, f"line {reader.line_num}: {error}") from error
+            raise _unreadable(path, msg("line {n}: {error}", n=reader.line_num, error=error)) from error
 
 
 def _columns(header: list[str]) -> tuple[list[str], Row | None]:
@@ -114,9 +114,9 @@ def _read_json_lines(path: str, encoding: str) -> Iterator[Row]:
             try:
                 row = json.loads(line)
             except (json.JSONDecodeError, RecursionError) as error:
-                raise _unreadable(path, f"line {number}: {error}") from error
+                raise _unreadable(path, msg("line {n}: {error}", n=number, error=error)) from error
             if not isinstance(row, dict):
-                raise _unreadable(path, f"line {number} is not an object {{…}}")
+                raise _unreadable(path, msg("line {n} is not an object", n=number))
             yield row
 
 
@@ -128,13 +128,13 @@ def _read_json(path: str, encoding: str) -> Iterator[Row]:
         if error.msg == "Extra data":
             yield from _read_json_lines(path, encoding)
             return
-        raise _unreadable(path, str(error)) from error
+        raise _unreadable(path, error) from error
     except RecursionError as error:
-        raise _unreadable(path, "it is nested too deeply") from error
+        raise _unreadable(path, msg("it is nested too deeply")) from error
     if isinstance(data, dict) and data and all(isinstance(column, list) for column in data.values()):
         lengths = {len(column) for column in data.values()}
         if len(lengths) > 1:
-            raise _unreadable(path, "its columns are of different lengths")
+            raise _unreadable(path, msg("its columns are of different lengths"))
         yield from (dict(zip(data, cells, strict=True)) for cells in zip(*data.values(), strict=True))
     elif isinstance(data, dict) and data and any(is_photo_name(str(key)) for key in data):
         yield from ({"image": name, "label": label} for name, label in data.items())
@@ -143,10 +143,10 @@ def _read_json(path: str, encoding: str) -> Iterator[Row]:
     elif isinstance(data, list) and all(isinstance(row, dict) for row in data):
         yield from data
     else:
-        raise _unreadable(path, "it is neither a list of objects nor an object of columns")
+        raise _unreadable(path, msg("it is neither a list of objects nor an object of columns"))
 
 
-def _unreadable(path: str, why: str) -> InputError:
+def _unreadable(path: str, why: Message | Exception) -> InputError:
     return InputError(
         msg("{path} cannot be read as a table: {why}.", path=shown(path), why=why),
         msg("A table is CSV, JSON, JSONL or Parquet, with a row for each photograph."),
