@@ -143,7 +143,7 @@ def test_a_source_is_remembered_by_its_signature(catalog: Catalog) -> None:
 
 
 def test_nothing_is_added_when_a_row_is_refused(catalog: Catalog, sample: Make) -> None:
-    with pytest.raises(Exception, match="(?i)not.null"):
+    with pytest.raises(Exception, match=r"(?i)not.null"):
         catalog.add([sample(1), sample(2, width=None)])
     assert catalog.counts()["samples"] == 0
     assert list(catalog.samples()) == []
