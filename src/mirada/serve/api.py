@@ -179,6 +179,7 @@ def answer_document(answer: Answer, model: ServedModel) -> dict[str, Any]:
     """One photograph's answer as the API writes it."""
     bundle, prediction = model.predictor.bundle, answer.prediction
     document: dict[str, Any] = {
+        **({"id": prediction.id} if prediction is not None else {}),
         "filename": answer.filename,
         "model": {"name": bundle.name, "version": bundle.version},
         "predictions": [],
@@ -186,7 +187,7 @@ def answer_document(answer: Answer, model: ServedModel) -> dict[str, Any]:
     }
     if prediction is not None:
         scored = [{"label": one.label, "score": round(one.score, _DIGITS)} for one in prediction.top_k]
-        document |= {"id": prediction.id, "predictions": scored, "rejected": prediction.rejected}
+        document |= {"predictions": scored, "rejected": prediction.rejected}
     elif answer.error is not None:
         document |= answer.error.to_json()
     return document

@@ -111,7 +111,6 @@ def _texts(name: str, version: int, n_classes: int) -> dict[str, str]:
         ),
         "show_classes": msg("Show the classes"),
         "drop": msg("Drop photographs here"),
-        "or_choose": msg("or choose them on this device"),
         "choose": msg("Choose photographs"),
         "classify": msg("Classify"),
         "results": msg("Answers"),
