@@ -100,7 +100,7 @@ def test_a_read_only_catalogue(sqlite_url: str, tmp_path: Path, sample: Make) ->
 
 
 def test_a_folder_that_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="cannot write in"):
+    with pytest.raises(StorageError, match="cannot open"):
         Catalog.open(f"sqlite:///{tmp_path / 'nowhere' / 'catalog.sqlite'}")
 
 

@@ -167,11 +167,11 @@ def _translated(error: DBAPIError, where: str) -> MiradaError | None:
             msg("The disk that holds {path} is full.", path=where),
             msg("Free some room and run the same command again: it goes on where it was."),
         )
-    if any(word in text for word in ("readonly", "read-only", "unable to open", "disk i/o error")):
-        return StorageError(
-            msg("Mirada cannot write in {path}.", path=where),
-            msg("Give yourself the right to write there, or use --workspace DIR."),
-        )
+    refused = msg("Give yourself the right to read and write there, or use --workspace DIR.")
+    if "unable to open" in text:
+        return StorageError(msg("Mirada cannot open {path}.", path=where), refused)
+    if any(word in text for word in ("readonly", "read-only", "disk i/o error")):
+        return StorageError(msg("Mirada cannot write in {path}.", path=where), refused)
     if "locked" in text or "lock timeout" in text:
         return Unavailable(
             msg("The catalogue {path} is in use: another process has been writing for a long time.", path=where),
