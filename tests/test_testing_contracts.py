@@ -16,12 +16,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+INFO = SourceInfo("listed", "/p", ("a", "b"), ("train",))
+
+
 @dataclass
 class Listed:
     """A source made of what a test says."""
 
     listed: list[Photo]
-    info: SourceInfo = SourceInfo("listed", "/p", ("a", "b"), ("train",))
+    info: SourceInfo = INFO
     name: str = "/p"
     signatures: list[str] = field(default_factory=lambda: ["same"] * 9)
 

@@ -63,6 +63,7 @@ def write_html(
     page = render_html(report, context=context, thumbnails=thumbnails, language=language)
     target = Path(path)
     with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(target, page.encode("utf-8", errors="replace"))
     return target
 
@@ -205,5 +206,6 @@ def write_json(path: Path | str, report: EvalReport, *, context: ReportContext |
     target = Path(path)
     text = json.dumps(report_json(report, context=context), ensure_ascii=False, indent=1, allow_nan=False)
     with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(target, (text + os.linesep).encode("utf-8", errors="replace"))
     return target
