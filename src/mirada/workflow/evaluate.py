@@ -18,6 +18,7 @@ from mirada.engine.local import LocalEngine
 from mirada.errors import DecodeError, NotEnoughData
 from mirada.evaluate.compare import Comparison, compare
 from mirada.evaluate.metrics import evaluate as judge
+from mirada.evaluate.report import ReportContext
 from mirada.ingest import sample_id
 from mirada.messages import Message, msg, msg_n
 from mirada.predict.manifest import MANIFEST_NAME, load_manifest
@@ -26,7 +27,7 @@ from mirada.release.registry import Registry
 from mirada.sources import base as sources
 from mirada.sources.reader import PhotoReader
 from mirada.training.head import out_of_fold_probs
-from mirada.types import Bundle, EvalReport, Photo, Precision, Sample
+from mirada.types import Bundle, EvalReport, Photo, Precision, Rejected, Sample
 from mirada.workflow.backbones import bundle_backbone, resolve_backbone
 from mirada.workflow.data import load_dataset
 from mirada.workflow.embedding import embed
@@ -169,7 +170,13 @@ def _judged(
     )  # fmt: skip
     path = None
     if request.html is not None:
-        path = write_report(request.html, report, bundle, notes=told, rejected=answered.unreadable)
+        context = ReportContext(
+            model_name=bundle.name, model_version=bundle.version, backbone=bundle.backbone,
+            dataset_id=bundle.dataset_id, source=subset, n={subset: report.n}, precision=bundle.precision,
+            temperature=bundle.temperature, reject_threshold=bundle.reject_threshold, notes=told,
+            rejected=tuple(Rejected(uri, subset, reason) for uri, reason in answered.unreadable),
+        )  # fmt: skip
+        path = write_report(request.html, report, context)
     return Evaluation(f"{bundle.name}@{bundle.version}", report, told, path)
 
 

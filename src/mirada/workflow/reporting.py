@@ -1,16 +1,35 @@
-"""The report of a training or an evaluation."""
+"""The report of a training or an evaluation, with the worst samples as pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 
-from mirada.messages import Message
-from mirada.types import Bundle, EvalReport
+from mirada.errors import DecodeError
+from mirada.evaluate.report import ReportContext, write_html, write_json
+from mirada.imaging.thumbnail import make_thumbnail
+from mirada.sources.reader import PhotoReader
+from mirada.types import EvalReport
+
+THUMBNAIL_SIDE = 224
+log = logging.getLogger("mirada.workflow")
 
 
-def write_report(
-    path: Path, report: EvalReport, bundle: Bundle, *, notes: Iterable[Message], rejected: Sequence[tuple[str, str]]
-) -> Path:
-    path.write_text(repr(report))
+def write_report(path: Path, report: EvalReport, context: ReportContext) -> Path:
+    """Write the page `path` and, beside it, the same as JSON; returns the page."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_html(path, report, context=context, thumbnails=_thumbnails(report))
+    write_json(path.with_suffix(".json"), report, context=context)
     return path
+
+
+def _thumbnails(report: EvalReport) -> Mapping[str, bytes]:
+    reader, made = PhotoReader(), dict[str, bytes]()
+    for sample in report.worst:
+        try:
+            made[sample.sample_id] = make_thumbnail(reader.read(sample.uri), side=THUMBNAIL_SIDE)
+        except DecodeError as error:
+            # The page says that there is no picture; the figures do not depend on it.
+            log.warning("no thumbnail of %s: %s", sample.uri, error)
+    return made

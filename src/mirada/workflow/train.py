@@ -13,6 +13,7 @@ from mirada.engine.base import Progress, Silent
 from mirada.evaluate.calibrate import fit_temperature, reject_threshold
 from mirada.evaluate.leakage import score_leakage
 from mirada.evaluate.metrics import evaluate
+from mirada.evaluate.report import ReportContext
 from mirada.messages import Message, msg
 from mirada.release.bundle import BundleFacts, ParityCheck, write_bundle
 from mirada.release.registry import Registry, checked_name, safe_name
@@ -87,19 +88,21 @@ class _Training:
         self.clock = Stopwatch()
         self.run_id = new_run_id()
         self.notes: list[Message] = []
+        self.source: str | None = None
 
     def execute(self) -> TrainResult:
         """Everything, in order. The backbone comes first: a wrong name should not cost an hour of adding."""
         backbone = resolve_backbone(self.workspace, self.request.backbone, self.request.weights, progress=self.display)
         self.clock.lap("prepare")
         added = self._add()
-        data = load_dataset(self.catalog, added.source if added else None)
+        self.source = added.source if added else None
+        data = load_dataset(self.catalog, self.source)
         dataset_id = self.catalog.freeze_dataset().dataset_id
         ratios = self.request.ratios or self.config.text("split.ratios")
         divided = divide(self.catalog, data, ratios=ratios, seed=self.seed, dataset_id=dataset_id)
         self.notes += divided.notes
         self.clock.lap("add")
-        run = self._begin(backbone, dataset_id, divided, added.source if added else None)
+        run = self._begin(backbone, dataset_id, divided)
         try:
             return self._learn(run, added, backbone, data, divided)
         except BaseException as error:
@@ -119,7 +122,7 @@ class _Training:
             fmt=request.format, labels=request.labels, progress=self.display,
         )  # fmt: skip
 
-    def _begin(self, backbone: Backbone, dataset_id: str, divided: Divided, source: str | None) -> Run:
+    def _begin(self, backbone: Backbone, dataset_id: str, divided: Divided) -> Run:
         config = TrainConfig(
             recipe="head",
             model_name=backbone.name,
@@ -129,7 +132,7 @@ class _Training:
             seed=self.seed,
             head=self.request.head,
             class_weight=self.request.class_weight,
-            source=source,
+            source=self.source,
         )
         run = Run(
             run_id=self.run_id,
@@ -161,7 +164,7 @@ class _Training:
         bundle, verdict = self._release(run, material, head, reports, predictions)
         self.notes.append(verdict.message)
         self.clock.lap("bundle")
-        report_path = self._report(bundle, reports["test"], added)
+        report_path = self._report(material, bundle, head, reports["test"])
         self.clock.lap("report")
         run = replace(run, status="done", stop_reason="done", seconds=self.clock.total())
         self.catalog.save_run(run)
@@ -173,7 +176,7 @@ class _Training:
             run_id=run.run_id,
             bundle=bundle,
             class_names=data.class_names,
-            n={**material.counts(), "rejected": self._n_rejected(added)},
+            n={**material.counts(), "rejected": self._n_rejected()},
             val=reports.get("val"),
             test=reports["test"],
             seconds=run.seconds,
@@ -240,11 +243,24 @@ class _Training:
 
         return registry.add(name, write, is_better=verdict.is_better), verdict
 
-    def _report(self, bundle: Bundle, report: EvalReport, added: Added | None) -> Path:
-        source = added.source if added else None
-        rejected = [(r.uri, r.reason) for r in self.catalog.rejected(source)]
-        path = self.workspace.runs_path / self.run_id / "report.html"
-        return write_report(path, report, bundle, notes=self.notes, rejected=rejected)
+    def _report(self, material: Material, bundle: Bundle, head: Head, report: EvalReport) -> Path:
+        source = self.source
+        context = ReportContext(
+            model_name=bundle.name,
+            model_version=bundle.version,
+            backbone=bundle.backbone,
+            dataset_id=bundle.dataset_id,
+            source=source or str(self.workspace.path),
+            n=material.counts(),
+            seed=self.seed,
+            precision=bundle.precision,
+            seconds=self.clock.seconds,
+            temperature=head.temperature,
+            reject_threshold=head.reject_threshold,
+            rejected=tuple(self.catalog.rejected(source)),
+            notes=tuple(self.notes),
+        )
+        return write_report(self.workspace.runs_path / self.run_id / "report.html", report, context)
 
     def _default_name(self) -> str:
         if self.request.source is not None:
@@ -252,6 +268,5 @@ class _Training:
         models = self.catalog.models()
         return models[-1].name if models else "classifier"
 
-    def _n_rejected(self, added: Added | None) -> int:
-        counts = self.catalog.rejected(added.source) if added else self.catalog.rejected()
-        return sum(1 for _ in counts)
+    def _n_rejected(self) -> int:
+        return sum(1 for _ in self.catalog.rejected(self.source))
