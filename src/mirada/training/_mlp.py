@@ -17,6 +17,8 @@ HIDDEN = 256
 LEARNING_RATE, WEIGHT_DECAY, DROPOUT = 1e-3, 1e-2, 0.2
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 MAX_EPOCHS, PATIENCE, EPOCHS_UNWATCHED = 80, 8, 30
+# Large sets see fewer epochs: this many samples in all, but no fewer than LEAST_EPOCHS times each.
+MAX_VISITS, LEAST_EPOCHS = 1_000_000, 8
 WATCHED_PARTS = 8
 
 
@@ -42,8 +44,9 @@ def fit_mlp(features: Floats, y: Ints, *, groups: Ints, importance: Floats, n_cl
     adam = _AdamW(parameters)
     best, best_loss, best_epoch = [p.copy() for p in parameters], np.inf, 0
     size = int(np.clip(len(rows) // 16, 8, 512))
+    most = int(np.clip(MAX_VISITS // len(rows), LEAST_EPOCHS, MAX_EPOCHS if len(held) else EPOCHS_UNWATCHED))
     epoch = 0
-    while epoch < (MAX_EPOCHS if len(held) else EPOCHS_UNWATCHED) and epoch - best_epoch < PATIENCE:
+    while epoch < most and epoch - best_epoch < PATIENCE:
         epoch += 1
         order = rng.permutation(rows)
         for begin in range(0, len(order), size):

@@ -26,7 +26,7 @@ STRENGTHS = (31.6, 10.0, 3.16, 1.0, 0.316, 0.1, 0.0316, 0.01, 0.00316, 0.001)
 FIRST = 4
 DEFAULT_STRENGTH = 0.1
 MAX_CV_SAMPLES = 10_000
-CV_TOLERANCE = 1e-5
+CV_TOLERANCE = 3e-5
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,10 +42,12 @@ class _Pair:
     inverse: Doubles
 
 
-def with_intercept(features: Floats) -> Floats:
-    """`features` (n, d) with a column of ones behind: (n, d + 1)."""
-    out = np.ones((features.shape[0], features.shape[1] + 1), dtype=np.float32)
-    out[:, :-1] = features
+def standardised(features: Floats, shift: Floats, factor: Floats) -> Floats:
+    """``(features - shift) * factor`` (n, d) with a column of ones behind: (n, d + 1), without a second copy."""
+    out = np.empty((features.shape[0], features.shape[1] + 1), dtype=np.float32)
+    np.subtract(features, shift, out=out[:, :-1])
+    out[:, :-1] *= factor
+    out[:, -1] = 1
     return out
 
 
@@ -62,14 +64,14 @@ def solve(
     sample_weights: Floats,
     penalty: float,
     start: Floats,
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-7,
     max_steps: int = 300,
 ) -> Solution:
     """Minimise ``Σ w_i · cross entropy_i + penalty / 2 · |W|²`` for each row of `sample_weights`.
 
     `features` (n, d + 1) ends with a column of ones, whose weight is all but free of the penalty; `y` (n,) are
-    class indices, `sample_weights` (p, n), `start` (p, k, d + 1). A problem is solved when the decrease that the
-    next step promises is below `tolerance` nats a sample. Penalty = 1 / C in the words of scikit-learn.
+    class indices, `sample_weights` (p, n), `start` (p, k, d + 1). A problem is solved when the next step promises
+    to lower it by less than the share `tolerance`. Penalty = 1 / C in the words of scikit-learn.
     """
     problem = _Problem(features, y, sample_weights, penalty, n_classes=start.shape[1])
     weights = start.copy()
@@ -81,7 +83,7 @@ def solve(
     while steps < max_steps:
         direction = -_precondition(gradient, pairs, problem.inverse_curvature, scale)
         slope = _dot(gradient, direction)
-        done = -slope <= tolerance * problem.totals
+        done = -slope <= tolerance * loss
         if done.all():
             break
         moved, new_loss, new_gradient = _line_search(problem, weights, direction, loss, slope, done)
@@ -102,7 +104,6 @@ class _Problem:
         self, features: Floats, y: NDArray[np.intp], sample_weights: Floats, penalty: float, *, n_classes: int
     ) -> None:
         self.features, self.y, self.sample_weights = features, y, sample_weights
-        self.totals = sample_weights.sum(axis=1, dtype=np.float64)
         self.penalty = np.full(features.shape[1], penalty, dtype=np.float32)
         # A class that is absent under one weighting would send a free intercept to minus infinity.
         self.penalty[-1] = 1e-4 * penalty

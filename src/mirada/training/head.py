@@ -22,7 +22,7 @@ from mirada.messages import Message, msg
 from mirada.training._folds import Ints, group_index, grouped_folds
 from mirada.training._mlp import fit_mlp
 from mirada.training._regularise import Candidate, choose_strength
-from mirada.training._solver import Doubles, Floats, solve, with_intercept
+from mirada.training._solver import Doubles, Floats, solve, standardised
 
 Groups = Sequence[str] | Sequence[int] | NDArray[np.generic] | None
 Kind = Literal["logistic", "mlp"]
@@ -246,7 +246,7 @@ def _fit_logistic(
     # Classes without a sample take no part in the fit; they are put back at the end, all but impossible.
     present, y = np.unique(labels, return_inverse=True)
     shift, factor = _scaling(features)
-    Z = with_intercept((features - shift) * factor)
+    Z = standardised(features, shift, factor)
     found = choose_strength(Z, y, groups, importance, len(present), seed=seed, folds=folds)
     penalty = found.strength * features.shape[1]
     start, weights = found.start[None], importance[None]
@@ -269,7 +269,7 @@ def _fit_mlp(
 ) -> Head:
     present, y = np.unique(labels, return_inverse=True)
     shift, factor = _scaling(features)
-    Z = (features - shift) * factor
+    Z = standardised(features, shift, factor)[:, :-1]
     fitted = fit_mlp(Z, y, groups=groups, importance=importance, n_classes=len(present), seed=seed)
     W1, b1, W2, b2 = fitted.parameters
     first = tuple(part.astype(np.float32) for part in _unscaled(W1, b1, shift, factor))
