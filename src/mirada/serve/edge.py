@@ -1,12 +1,17 @@
-"""The outermost layer of the server: size of bodies, language, and headers that tell browsers what they may do."""
+"""The outermost layer: size of bodies, language, crashes, and headers that tell browsers what they may do."""
 
 from __future__ import annotations
+
+import logging
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mirada.errors import TooLarge
 from mirada.messages import LANGUAGES, locale_language, msg, use_language
+from mirada.serve.errors import crash_response
+
+logger = logging.getLogger("mirada.serve")
 
 SECURITY_HEADERS = {
     # No inline script or style. data: and blob: are the thumbnails of what a visitor uploads.
@@ -34,15 +39,25 @@ class Edge:
             await self._app(scope, receive, send)
             return
 
+        has_started = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal has_started
             if message["type"] == "http.response.start":
+                has_started = True
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
         with use_language(language_of(scope)):
-            await self._app(scope, self._limited(scope, receive), send_with_headers)
+            try:
+                await self._app(scope, self._limited(scope, receive), send_with_headers)
+            except Exception:  # the outermost border: a fault of ours costs this request alone
+                if has_started:
+                    raise
+                logger.exception("%s %s failed", scope["method"], scope["path"])
+                await crash_response()(scope, receive, send_with_headers)
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
         declared = Headers(scope=scope).get("content-length", "")

@@ -11,8 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from mirada.errors import Busy, DecodeError, InputError, MiradaError, Unavailable
-from mirada.messages import Message, msg, use_language
-from mirada.serve.edge import SECURITY_HEADERS, language_of
+from mirada.messages import Message, msg
 
 logger = logging.getLogger("mirada.serve")
 
@@ -31,11 +30,10 @@ class BadRequest(MiradaError):
 
 
 def install(app: FastAPI) -> None:
-    """Give `app` the handlers that turn every failure into the one shape."""
+    """Give `app` the handlers that turn every failure into the one shape (a crash: see `edge`)."""
     app.add_exception_handler(MiradaError, _on_mirada_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(Exception, _on_crash)
 
 
 def status_of(error: MiradaError) -> int:
@@ -84,13 +82,10 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
     return error_response(invalid(where, str(first.get("msg", ""))))
 
 
-async def _on_crash(request: Request, _: Exception) -> JSONResponse:
-    # Starlette logs and raises it again after this answer; the visitor learns no details. It stands outside the
-    # other layers, so that language and headers are set here.
-    with use_language(language_of(request.scope)):
-        message = msg("Something went wrong in the server.")
-        known = BadRequest(500, message, msg("The server's log has the details."), code="internal")
-        return error_response(known, headers=SECURITY_HEADERS)
+def crash_response() -> JSONResponse:
+    """The answer where the server itself failed; the visitor learns no details."""
+    message = msg("Something went wrong in the server.")
+    return error_response(BadRequest(500, message, msg("The server's log has the details."), code="internal"))
 
 
 def invalid(where: str, what: str) -> InputError:
