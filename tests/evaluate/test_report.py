@@ -89,7 +89,8 @@ def _webp() -> bytes:
 
 CONTEXT = ReportContext(
     model_name="sports <1>", model_version=3, backbone="deit", dataset_id="abc", source="/photos",
-    n={"train": 2110, "test": 75}, seed=7, precision="bf16", seconds={"add": 1.5, "total": 9.25}, temperature=1.24, reject_threshold=0.62,
+    n={"train": 2110, "test": 75}, seed=7, precision="bf16", seconds={"add": 1.5, "total": 9.25},
+    temperature=1.24, reject_threshold=0.62,
     created_at="2026-11-21", rejected=[Rejected(f"/p/{i}.jpg", "/p", ("truncated", "empty")[i % 2]) for i in range(7)],
     notes=[msg("A note of the context.")],
 )  # fmt: skip

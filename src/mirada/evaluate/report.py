@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -61,11 +60,7 @@ def write_html(
 ) -> Path:
     """Write the page; `thumbnails` maps sample_id → WebP bytes. Returns `path`. Raises StorageError."""
     page = render_html(report, context=context, thumbnails=thumbnails, language=language)
-    target = Path(path)
-    with storage_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(target, page.encode("utf-8", errors="replace"))
-    return target
+    return _write(Path(path), page)
 
 
 def render_html(
@@ -203,9 +198,14 @@ def _context_json(told: ReportContext) -> Json:
 
 def write_json(path: Path | str, report: EvalReport, *, context: ReportContext | None = None) -> Path:
     """Write `report_json` as UTF-8. Returns `path`. Raises StorageError."""
-    target = Path(path)
     text = json.dumps(report_json(report, context=context), ensure_ascii=False, indent=1, allow_nan=False)
+    return _write(Path(path), text + "\n")
+
+
+def _write(target: Path, text: str) -> Path:
     with storage_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(target, (text + os.linesep).encode("utf-8", errors="replace"))
+        if not target.parent.exists():
+            target.parent.mkdir(parents=True)
+        # A file name that is not valid Unicode reaches us with surrogates, which UTF-8 cannot hold.
+        write_atomic(target, text.encode("utf-8", errors="replace"))
     return target
