@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,12 @@ def test_the_library_logs_nothing_by_itself(sqlite_url: str, caplog: pytest.LogC
     with caplog.at_level(logging.WARNING):
         Catalog.open(sqlite_url).close()
     assert caplog.records == []
+
+
+def test_many_threads_make_catalogues_at_once(tmp_path: Path) -> None:
+    def make(i: int) -> int:
+        with Catalog.open(f"sqlite:///{tmp_path / str(i % 3)}.sqlite") as catalog:
+            return catalog.enqueue("train", {})
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sorted(pool.map(make, range(6))) == [1, 1, 1, 2, 2, 2]

@@ -5,6 +5,7 @@ An up-to-date catalogue costs one query; alembic is imported where there is some
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -19,6 +20,8 @@ REVISIONS = ("0001",)
 """Every migration that this code knows, oldest first; a test holds it equal to the files."""
 
 _ADVISORY_LOCK = 7_205_011
+_ALEMBIC = threading.Lock()
+"""Alembic keeps the migration in progress in a global."""
 
 
 def migrate(database: Database) -> None:
@@ -63,4 +66,5 @@ def _upgrade(connection: sa.Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS_PATH).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _ALEMBIC:
+        command.upgrade(config, "head")
