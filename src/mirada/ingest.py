@@ -175,7 +175,7 @@ class _Adding:
 
     def _refuse_if_none_readable(self, n_listed: int) -> None:
         name = self._source.name
-        if next(iter(self._catalog.samples(source=name, status=None, limit=1)), None) is not None:
+        if self._catalog.counts()["by_source"].get(name):
             return
         reasons = Counter(rejected.reason for rejected in self._catalog.rejected(name))
         found = ", ".join(f"{REASONS.get(code, code)} ({n})" for code, n in reasons.most_common())

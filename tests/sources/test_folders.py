@@ -82,7 +82,7 @@ def test_stray_folders_are_told_and_are_no_classes(make_tree: Make) -> None:
     assert "Hidden folders are left out: .cache." in told
     assert "a system or a tool left behind are left out: __MACOSX." in told
     assert "tools write their results are no classes: runs/exp." in told
-    assert "A Mirada workspace is left out: mirada." in told
+    assert "Folders of a Mirada workspace are left out: mirada." in told
     assert "Folders without photographs are no classes: empty, texts." in told
     assert "1 photograph beside the class folders has no class and was left out: loose.jpg." in told
     assert ".txt (2)" in told

@@ -21,11 +21,10 @@ from mirada.sources.base import detect
 from mirada.sources.reader import PhotoReader
 
 Encode = Callable[..., bytes]
-SHA = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub:
-    """Files by "repository@revision", served as huggingface.co would."""
+    """Files by "repository@revision", served as huggingface.co would: a revision is resolved to a commit first."""
 
     def __init__(self) -> None:
         self.files: dict[str, dict[str, bytes]] = {}
@@ -35,28 +34,29 @@ class Hub:
         parts = unquote(urlsplit(path).path).strip("/").split("/")
         if parts[:2] == ["api", "datasets"]:
             return self._listing("/".join(parts[2:4]), parts[4], "/".join(parts[5:]))
-        files = self._at("/".join(parts[1:3]), SHA)
-        data = files.get("/".join(parts[5:]))
+        data = self._at("/".join(parts[1:3]), parts[4])[1].get("/".join(parts[5:]))
         if data is None:
             return 404, {"X-Error-Code": "EntryNotFound"}, b""
-        etag = hashlib.sha256(data).hexdigest()
-        return 200, {"ETag": f'"{etag}"', "X-Repo-Commit": SHA}, data
+        return 200, {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": parts[4]}, data
 
     def _listing(self, repo: str, what: str, revision: str) -> tuple[int, dict[str, str], bytes]:
-        if not any(key.startswith(f"{repo}@") for key in self.files):
-            return 404, {"X-Error-Code": "RepoNotFound"}, b"{}"
-        if revision != SHA and f"{repo}@{revision}" not in self.files:
-            return 404, {"X-Error-Code": "RevisionNotFound"}, b"{}"
-        self.current = revision if revision != SHA else self.current
-        files = self._at(repo, revision)
+        commit, files = self._at(repo, revision)
+        if not commit:
+            known = any(key.startswith(f"{repo}@") for key in self.files)
+            return 404, {"X-Error-Code": "RevisionNotFound" if known else "RepoNotFound"}, b"{}"
         if what == "tree":
             rows = [{"type": "file", "path": name, "size": len(data), "oid": "0" * 40} for name, data in files.items()]
             return 200, {}, json.dumps(rows).encode()
         siblings = [{"rfilename": name} for name in files]
-        return 200, {}, json.dumps({"id": repo, "sha": SHA, "siblings": siblings}).encode()
+        return 200, {}, json.dumps({"id": repo, "sha": commit, "siblings": siblings}).encode()
 
-    def _at(self, repo: str, revision: str) -> dict[str, bytes]:
-        return self.files.get(f"{repo}@{self.current if revision == SHA else revision}", {})
+    def _at(self, repo: str, revision: str) -> tuple[str, dict[str, bytes]]:
+        """(commit, files) of a revision or commit; ("", {}) where there is none."""
+        for key, files in self.files.items():
+            commit = hashlib.sha256(key.encode()).hexdigest()[:40]
+            if key == f"{repo}@{revision}" or (key.startswith(f"{repo}@") and commit == revision):
+                return commit, files
+        return "", {}
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     hub.local_file.cache_clear()
     yield content
@@ -149,7 +149,7 @@ def test_what_cannot_be_had_is_a_sentence(served: Hub, tmp_path: Path, encoded: 
 
 def test_no_network_and_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     constants = pytest.importorskip("huggingface_hub.constants")
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(Unavailable, match="cannot be reached"):
         detect("hf://owner/pets")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mirada.errors import DecodeError
+from mirada.errors import DecodeError, MiradaError
 from mirada.sources.base import Format, Source, detect, formats, register, unregister
 from mirada.sources.folders import open_folders
 from mirada.sources.pickled import load_batch
@@ -126,6 +126,21 @@ def test_the_contract(name: str, tmp_path: Path, encoded: Encode) -> None:
     again = detect(path, format=name)
     assert list(again.photos()) == list(found.photos())
     assert again.signature() == found.signature()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_format_that_is_named_and_does_not_fit_is_a_sentence(name: str, tmp_path: Path, encoded: Encode) -> None:
+    for example, make in EXAMPLES.items():
+        folder = tmp_path / example
+        folder.mkdir()
+        path = make(folder, encoded)
+        for given in (path, folder, folder / "empty", folder / "noise"):
+            (folder / "empty").write_bytes(b"")
+            (folder / "noise").write_bytes(bytes(range(256)))
+            try:
+                list(detect(given, format=name).photos())
+            except MiradaError as error:
+                assert error.exit_status in (1, 2), str(error)  # noqa: PT017 - most pairs fit
 
 
 def test_registering_twice_raises() -> None:

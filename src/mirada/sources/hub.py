@@ -99,6 +99,7 @@ def _fetch(address: HubAddress, file: str | None = None) -> str:
                 repo_type="dataset",
                 revision=address.revision,
                 allow_patterns=["*.parquet"] if file is None else [file],
+                endpoint=os.environ.get("HF_ENDPOINT"),
             )
         )
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:

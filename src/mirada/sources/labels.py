@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Iterable, Mapping
 
@@ -63,8 +64,13 @@ def refuse_lookalikes(names: Iterable[str], where: str) -> None:
 
 def label_of_cell(value: object, names: tuple[str, ...] | None = None) -> str | None:
     """The label in a table's cell: text as it is, a whole number by `names` where they are known. Empty: None."""
-    if value is None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
+    if isinstance(value, (list, dict)):
+        raise InputError(
+            msg("A photograph has one label; a table gives several: {value}.", value=shown(str(value)[:80])),
+            msg("Make a row of one label for each photograph."),
+        )
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and names is not None:

@@ -40,6 +40,8 @@ def read_rows(path: str) -> Iterator[Row]:
             yield from _read_json(path, encoding)
     except PermissionError as error:
         raise no_permission(path) from error
+    except IsADirectoryError as error:
+        raise _unreadable(path, msg("it is a folder")) from error
     except UnicodeDecodeError as error:
         raise _unreadable(path, msg("byte {n} is not {encoding}", n=error.start, encoding=error.encoding)) from error
 

@@ -9,17 +9,19 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from mirada.errors import InputError
 from mirada.messages import Message, msg, msg_n
 from mirada.sources.base import SourceInfo, refuse_labels
 from mirada.sources.columns import Columns, find_columns
 from mirada.sources.labels import label_of_cell, refuse_lookalikes, split_of_value
-from mirada.sources.records import CSV_SUFFIXES, JSONL_SUFFIXES, Row, read_rows, suffix
-from mirada.sources.uris import absolute, file_uri, shown, some
+from mirada.sources.records import CSV_SUFFIXES, JSONL_SUFFIXES, read_rows, suffix
+from mirada.sources.uris import absolute, file_uri, raw_bytes, shown, some
 from mirada.sources.walk import file_stamp
 from mirada.types import SPLIT_NAMES, Photo, SplitName
 
+_ROWS_LOOKED_AT = 100
 _WEB = ("http://", "https://")
 FileOf = Callable[[str], str]  # what the image column says -> absolute path
 
@@ -69,7 +71,7 @@ class TableSource:
         """A hash of the table's size and time of change and of every photograph's."""
         digest = hashlib.sha256(f"{self._format} 1 {file_stamp(self._path)}".encode())
         for listed in self._rows():
-            digest.update(os.fsencode(listed.path))
+            digest.update(raw_bytes(listed.path))
             digest.update(repr(file_stamp(listed.path)).encode())
         return digest.hexdigest()
 
@@ -225,8 +227,11 @@ def columns_note(columns: Columns) -> Message:
 
 
 def _columns_of(path: str) -> Columns:
-    first: Row | None = next(iter(read_rows(path)), None)
-    if first is None:
+    first: dict[str, object] = {}
+    # JSON leaves out what a row does not have, so that no single row need have every column.
+    for row in islice(read_rows(path), _ROWS_LOOKED_AT):
+        first.update((name, value) for name, value in row.items() if first.get(name) in (None, ""))
+    if not first:
         raise InputError(msg("The table {path} names no photograph.", path=shown(path)))
     columns = find_columns(first, path)
     value = str(first.get(columns.image, ""))

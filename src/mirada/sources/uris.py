@@ -28,9 +28,9 @@ def absolute(path: str | os.PathLike[str]) -> str:
 
 def file_uri(path: str) -> str:
     """The uri of the file at an absolute `path`."""
-    if _is_utf8(path) and not ("#" in path and _ROW.fullmatch(path)):
+    if _is_utf8(path) and "\0" not in path and not ("#" in path and _ROW.fullmatch(path)):
         return path
-    return FILE_SCHEME + quote(os.fsencode(path))
+    return FILE_SCHEME + quote(raw_bytes(path))
 
 
 def row_uri(container: str, row: int, name: str | None = None) -> str:
@@ -65,7 +65,7 @@ def uri_name(uri: str) -> str:
 
 def shown(name: str | os.PathLike[str]) -> str:
     """A name or path for a sentence: control characters, direction marks and bytes that are not UTF-8 are escaped."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    text = raw_bytes(os.fspath(name)).decode("utf-8", "backslashreplace")
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
@@ -76,7 +76,15 @@ def some(names: list[str], most: int = 5) -> str:
 
 def storable(name: str) -> str:
     """A name as a database can hold it: bytes that are not UTF-8 become the replacement character."""
-    return name if _is_utf8(name) else os.fsencode(name).decode("utf-8", "replace")
+    return name if _is_utf8(name) else raw_bytes(name).decode("utf-8", "replace")
+
+
+def raw_bytes(text: str) -> bytes:
+    """A path as the system's bytes; also for text that can be no path, as JSON's lone surrogates."""
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def _safe_name(name: str) -> str:

@@ -23,6 +23,7 @@ SYSTEM_FOLDERS = frozenset(
     ["__macosx", "@eadir", "__pycache__", "lost+found", "$recycle.bin", "system volume information"]
 )
 _WORKSPACE_MARK = "mirada.toml"
+_WORKSPACE_FOLDERS = frozenset(["embeddings", "thumbnails", "runs", "models"])
 
 Parts = tuple[str, ...]
 
@@ -89,7 +90,7 @@ def file_stamp(path: str) -> tuple[int | None, int | None]:
     """(bytes, time of change in ns) of a file; (None, None) where it cannot be asked."""
     try:
         stat = os.stat(path)  # noqa: PTH116 - once a photograph: a Path would double the time
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name from a table that can be no name of a file
         return None, None
     return stat.st_size, stat.st_mtime_ns
 
@@ -110,7 +111,8 @@ def _list_folder(
         if not parts:
             raise NotFound(msg("There is no folder {path}.", path=shown(path))) from error
         return  # gone since its parent was listed
-    if parts and any(entry.name == _WORKSPACE_MARK for entry in entries):
+    is_workspace = any(entry.name == _WORKSPACE_MARK for entry in entries)
+    if parts and is_workspace:
         tree.left_out["workspace"].append("/".join(parts))
         return
     names = tree.folders[parts] = []
@@ -123,6 +125,8 @@ def _list_folder(
                 tree.other_files[_kind_of_file(name)] += 1
         elif name.startswith("."):
             tree.left_out["hidden"].append("/".join((*parts, name)))
+        elif is_workspace and name in _WORKSPACE_FOLDERS:
+            tree.left_out["workspace"].append(name)
         elif name.lower() in SYSTEM_FOLDERS:
             tree.left_out["system"].append("/".join((*parts, name)))
         elif entry.is_symlink():
@@ -166,7 +170,7 @@ def _left_out_note(kind: str, names: list[str]) -> Message:
     if kind == "system":
         return msg("Folders that a system or a tool left behind are left out: {names}.", names=listed)
     if kind == "workspace":
-        return msg("A Mirada workspace is left out: {names}.", names=listed)
+        return msg("Folders of a Mirada workspace are left out: {names}.", names=listed)
     if kind == "loop":
         return msg("Links to folders that are read already are not followed a second time: {names}.", names=listed)
     return msg("Folders that may not be opened are left out: {names}.", names=listed)
