@@ -7,7 +7,6 @@ it counts.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,11 +18,11 @@ from mirada.engine.base import Progress, Silent
 from mirada.errors import UsageError
 from mirada.messages import msg
 from mirada.training.distill_augment import normalised
-from mirada.training.distill_data import PhotoSet, Teacher, Views, ViewSpec, content_hashes, prepare_views
+from mirada.training.distill_data import PhotoSet, Views, ViewSpec, content_hashes, prepare_views
 from mirada.training.distill_export import export_student, load_student_weights
-from mirada.training.distill_loop import DistillConfig, Distiller
+from mirada.training.distill_loop import DistillConfig, Distiller, read_checkpoint
 from mirada.training.distill_teachers import open_teacher
-from mirada.training.students import STUDENTS, build_student, count_macs
+from mirada.training.students import STUDENTS, build_student
 
 __all__ = ["DistillConfig", "PhotoSet", "distill"]
 
@@ -72,7 +71,8 @@ def distill(
     if resume and distiller.restore():
         shown.note(msg("Taken up at step {step} of {total}.", step=distiller.step, total=config.n_steps))
     distiller.run(shown, after_step=after_step)
-    return export_student(distiller.averaged(), out, licence=licence, about=describe(distiller, opened))
+    student, about = read_checkpoint(distiller.checkpoint)
+    return export_student(student, out, licence=licence, about=about)
 
 
 def initial_weights(path: Path, config: DistillConfig, views: Views) -> Mapping[str, torch.Tensor]:
@@ -82,20 +82,6 @@ def initial_weights(path: Path, config: DistillConfig, views: Views) -> Mapping[
     pixels = torch.from_numpy(views.images(index)).permute(0, 3, 1, 2).float() / 255
     load_student_weights(path, student, normalised(pixels))
     return dict(student.state_dict())
-
-
-def describe(distiller: Distiller, teachers: Sequence[Teacher]) -> dict[str, object]:
-    """What the manifest beside the backbone says of how it came about."""
-    config = distiller.config
-    last = distiller.losses[-100:]
-    return {
-        "views": distiller.step * config.batch,
-        "seed": config.seed,
-        "loss": round(sum(last) / max(1, len(last)), 4),
-        "teachers": {teacher.name: teacher.sha256 for teacher in teachers},
-        "macs": count_macs(distiller.student, distiller.student.spec.input_size),
-        "sizes": json.loads(json.dumps(config.sizes)),
-    }
 
 
 def _largest_side(config: DistillConfig) -> int:

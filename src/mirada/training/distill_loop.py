@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
@@ -37,7 +37,7 @@ from mirada.training.distill_optim import (
     restore_optimizers,
     set_learning_rate,
 )
-from mirada.training.students import STUDENTS, Student, build_student
+from mirada.training.students import STUDENTS, Student, build_student, count_macs
 
 LOG = logging.getLogger("mirada.training")
 TEMPERATURE = 0.1  # of the similarities in the relational term
@@ -267,3 +267,31 @@ def batch_rows(n_views: int, batch: int, *, seed: int, step: int) -> NDArray[np.
     epoch, position = divmod(step, per_epoch)
     order = np.random.default_rng((seed, epoch)).permutation(n_views)
     return np.sort(order[position * batch : (position + 1) * batch])
+
+
+def read_checkpoint(path: Path) -> tuple[Student, dict[str, object]]:
+    """The averaged student in a checkpoint, and what is told of it: views, seed, loss, teachers, sizes.
+
+    Works beside a run that goes on. Raises BackboneError where the file is missing or not a checkpoint.
+    """
+    try:
+        with safe_open(path, "pt") as kept:
+            about = json.loads((kept.metadata() or {})["about"])
+            names = list(kept.keys())
+            state = {n.removeprefix("average."): kept.get_tensor(n) for n in names if n.startswith("average.")}
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise BackboneError(
+            msg("{path} is not a checkpoint of a distillation.", path=path), msg("Give the work folder of the run.")
+        ) from error
+    config, losses = about["config"], about["losses"]
+    student = build_student(STUDENTS[config["student"]], seed=0)
+    student.load_state_dict(state)
+    told: dict[str, object] = {
+        "views": about["step"] * config["batch"],
+        "seed": config["seed"],
+        "loss": round(sum(losses[-100:]) / max(1, len(losses[-100:])), 4),
+        "teachers": sorted(name.removeprefix("heads.mean_") for name in names if name.startswith("heads.mean_")),
+        "sizes": config["sizes"],
+        "macs": count_macs(student, student.spec.input_size),
+    }
+    return student.eval(), told
