@@ -38,12 +38,12 @@ def add(settings: Settings, *, sources: tuple[str, ...], fmt: str | None, labels
     from mirada.catalog.catalog import Catalog
     from mirada.workflow import data
 
+    opened = [data.open_source(source, fmt=fmt, labels=labels) for source in sources]
     workspace = settings.create()
     reports: list[AddReport] = []
     with Catalog.open(workspace.catalog_url) as catalog:
-        for source in sources:
-            added = data.add(workspace, catalog, source, fmt=fmt, labels=labels, progress=progress())
-            reports.append(added.report)
+        for source in opened:
+            reports.append(data.add(workspace, catalog, source, progress=progress()).report)
     lines: list[str | Message] = []
     for report in reports:
         lines += [*add_lines(report), ""]

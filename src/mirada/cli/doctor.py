@@ -21,7 +21,10 @@ from mirada.messages import Message, locale_language, msg
 EXTRAS = {"train": ("torch", "torchvision", "timm"), "quantize": ("nncf",)}
 
 
-@click.command(help=str(msg("Say what this machine offers and which extras are installed.")))
+@click.command(
+    help=str(msg("Say what this machine offers and which extras are installed.")),
+    epilog=str(msg("Example: mirada doctor --settings")),
+)
 @click.option("--settings", "with_settings", is_flag=True, help=str(msg("List every setting with its value.")))
 @click.pass_obj
 @speaks

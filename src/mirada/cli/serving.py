@@ -22,4 +22,6 @@ def serve(settings: Settings, *, host: str | None, port: int | None) -> None:
 
     workspace = settings.open()
     config = Config.load(workspace.path / "mirada.toml", serve__host=host, serve__port=port)
-    run_server(workspace, config)
+    run_server(
+        workspace, config, on_ready=lambda url: click.echo(str(msg("Mirada answers at {url}", url=url)), err=True)
+    )

@@ -78,17 +78,19 @@ class Added:
     report: AddReport
 
 
+def open_source(path: str | os.PathLike[str], *, fmt: str | None = None, labels: Path | None = None) -> sources.Source:
+    """The source at `path`. Raises NotFound, InputError or UsageError before anything is made."""
+    return sources.detect(path, format=fmt, labels=None if labels is None else os.fspath(labels))
+
+
 def add(
     workspace: Workspace,
     catalog: Catalog,
-    path: str | os.PathLike[str],
+    source: sources.Source,
     *,
     progress: Progress,
-    fmt: str | None = None,
-    labels: Path | None = None,
 ) -> Added:
-    """Add the photographs of `path`; twice the same is a no-op, and an interrupted one goes on where it was."""
-    source = sources.detect(path, format=fmt, labels=None if labels is None else os.fspath(labels))
+    """Add the photographs of `source`; twice the same is a no-op, and an interrupted one goes on where it was."""
     with workspace.lock("add"), engine(workspace) as pool:
         report = ingest(catalog, source, engine=pool, progress=progress, limits=limits(workspace))
     return Added(source.name, report)

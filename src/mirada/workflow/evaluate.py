@@ -24,12 +24,11 @@ from mirada.messages import Message, msg, msg_n
 from mirada.predict.manifest import MANIFEST_NAME, load_manifest
 from mirada.predict.runtime import Loaded, Predictor
 from mirada.release.registry import Registry
-from mirada.sources import base as sources
 from mirada.sources.reader import PhotoReader
 from mirada.training.head import out_of_fold_probs
 from mirada.types import Bundle, EvalReport, Photo, Precision, Rejected, Sample
 from mirada.workflow.backbones import bundle_backbone, resolve_backbone
-from mirada.workflow.data import load_dataset
+from mirada.workflow.data import load_dataset, open_source
 from mirada.workflow.embedding import embed
 from mirada.workflow.reporting import write_report
 from mirada.workflow.runs import load_predictions
@@ -100,8 +99,7 @@ def _on_test(catalog: Catalog, bundle: Bundle, request: EvaluateRequest, display
 
 
 def _on_source(catalog: Catalog | None, bundle: Bundle, request: EvaluateRequest, display: Progress) -> Evaluation:
-    labels = None if request.labels is None else str(request.labels)
-    source = sources.detect(str(request.source), format=request.fmt, labels=labels)
+    source = open_source(str(request.source), fmt=request.fmt, labels=request.labels)
     photos = [photo for photo in source.photos() if photo.label is not None]
     if not photos:
         raise NotEnoughData(

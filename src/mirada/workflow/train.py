@@ -17,11 +17,12 @@ from mirada.evaluate.report import ReportContext
 from mirada.messages import Message, msg
 from mirada.release.bundle import BundleFacts, ParityCheck, write_bundle
 from mirada.release.registry import Registry, checked_name, safe_name
+from mirada.sources.base import Source
 from mirada.training.head import Head, fit_head
 from mirada.types import Bundle, EvalReport, Precision, Run, TrainConfig
 from mirada.workflow.backbones import resolve_backbone
 from mirada.workflow.champion import Verdict, judge
-from mirada.workflow.data import Added, Dataset, add, load_dataset
+from mirada.workflow.data import Added, Dataset, add, load_dataset, open_source
 from mirada.workflow.embedding import embed
 from mirada.workflow.material import Material
 from mirada.workflow.mirroring import mirror_run
@@ -91,10 +92,11 @@ class _Training:
         self.source: str | None = None
 
     def execute(self) -> TrainResult:
-        """Everything, in order. The backbone comes first: a wrong name should not cost an hour of adding."""
+        """Everything, in order. What can be wrong by its name is looked at first: it should not cost an hour."""
+        source = self._source()
         backbone = resolve_backbone(self.workspace, self.request.backbone, self.request.weights, progress=self.display)
         self.clock.lap("prepare")
-        added = self._add()
+        added = self._add(source)
         self.source = added.source if added else None
         data = load_dataset(self.catalog, self.source)
         dataset_id = self.catalog.freeze_dataset().dataset_id
@@ -113,14 +115,13 @@ class _Training:
             self.catalog.save_run(replace(run, status=status, stop_reason=reason))
             raise
 
-    def _add(self) -> Added | None:
+    def _source(self) -> Source | None:
         if self.request.source is None:
             return None
-        request = self.request
-        return add(
-            self.workspace, self.catalog, str(request.source),
-            fmt=request.format, labels=request.labels, progress=self.display,
-        )  # fmt: skip
+        return open_source(self.request.source, fmt=self.request.format, labels=self.request.labels)
+
+    def _add(self, source: Source | None) -> Added | None:
+        return None if source is None else add(self.workspace, self.catalog, source, progress=self.display)
 
     def _begin(self, backbone: Backbone, dataset_id: str, divided: Divided) -> Run:
         config = TrainConfig(
