@@ -29,8 +29,8 @@ REASONS: Mapping[str, Message] = {
 # The pixel limit is a limit on memory: a baseline JPEG needs three bytes a pixel, other decoders hold several
 # copies. Each format may use this share of the limit, so that all of them peak at about the same memory
 # (measured with 8-bit colour: docs/adr/0001-decoding.md).
-_SHARE = {"JPEG": 1.0, "PROGRESSIVE": 0.4, "PNG": 0.5, "BMP": 0.5, "GIF": 0.5, "TIFF": 0.4, "HEIF": 0.5}
-_LEAST_SHARE = 0.25  # WebP and AVIF: several RGBA canvases
+_SHARE = {"JPEG": 1.0, "PROGRESSIVE": 0.4, "PNG": 0.5, "BMP": 0.5, "GIF": 0.5, "TIFF": 0.4, "HEIF": 0.5, "AVIF": 0.25}
+_LEAST_SHARE = 0.2  # WebP: several RGBA canvases
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,39 +68,34 @@ def strip_png(data: bytes) -> Stripped:
 
 
 def strip_tiff(data: bytes) -> Stripped:
-    """Check the first directory of a TIFF or BigTIFF and put one that holds only what pixels need in its place."""
-    order = "<" if data[:2] == b"II" else ">"
-    big = struct.unpack_from(order + "H", data, 2)[0] == 43
-    first_at, count_code, entry_code, word = (8, "Q", "HHQ8s", 8) if big else (4, "H", "HHI4s", 4)
-    try:
-        at: int = struct.unpack_from(order + ("Q" if big else "I"), data, first_at)[0]
-        n_entries: int = struct.unpack_from(order + count_code, data, at)[0]
-        start, size = at + struct.calcsize("=" + count_code), struct.calcsize("=" + entry_code)
-        if n_entries > _MOST_TIFF_TAGS:
-            raise damaged(f"{n_entries} TIFF tags")
-        entries = [struct.unpack_from(order + entry_code, data, start + size * i) for i in range(n_entries)]
-    except (struct.error, OverflowError) as error:
-        raise refused("truncated") from error
-    kept: dict[int, bytes] = {}
+    """Check the first directory of a TIFF or BigTIFF and thin it out, where it stands, to what pixels need."""
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+    sign = "<" if order == "little" else ">"
+    big = int.from_bytes(data[2:4], order) == 43
+    word, count_code, entry_code = (8, sign + "Q", sign + "HHQ8s") if big else (4, sign + "H", sign + "HHI4s")
+    at = int.from_bytes(data[word : 2 * word], order)
+    first, size = at + struct.calcsize(count_code), struct.calcsize(entry_code)
+    n_entries = int.from_bytes(data[at:first], order)
+    if n_entries > _MOST_TIFF_TAGS:
+        raise damaged(f"{n_entries} TIFF tags")
+    end = first + n_entries * size + word  # after the entries: where the next page is
+    if end > len(data):
+        raise refused("truncated")
+    kept: list[bytes] = []
     values: dict[int, int] = {}
-    for tag, kind, count, inline in entries:
-        if tag in _TIFF_NEEDED | {ORIENTATION_TAG} and kind in _TIFF_UNITS and tag not in values:
-            n_bytes = count * _TIFF_UNITS[kind]
-            if n_bytes > word and int.from_bytes(inline, _byte_order(order)) + n_bytes > len(data):
-                raise refused("truncated")
-            values[tag] = int.from_bytes(inline[: min(_TIFF_UNITS[kind], word)], _byte_order(order))
-            if tag != ORIENTATION_TAG:
-                kept[tag] = struct.pack(order + entry_code, tag, kind, count, inline)
-    where = len(data) + len(data) % 2
-    head = data[:first_at] + struct.pack(order + ("Q" if big else "I"), where)
-    directory = struct.pack(order + count_code, len(kept)) + b"".join(kept[tag] for tag in sorted(kept)) + bytes(word)
-    patched = b"".join((head, memoryview(data)[len(head) :], bytes(len(data) % 2), directory))
+    for tag, kind, count, inline in struct.iter_unpack(entry_code, data[first : end - word]):
+        unit = _TIFF_UNITS.get(kind)
+        if unit is None or tag in values or tag not in _TIFF_NEEDED | {ORIENTATION_TAG}:
+            continue
+        if count * unit > word and int.from_bytes(inline, order) + count * unit > len(data):
+            raise refused("truncated")
+        values[tag] = int.from_bytes(inline[: min(unit, word)], order)
+        if tag != ORIENTATION_TAG:
+            kept.append(struct.pack(entry_code, tag, kind, count, inline))
+    directory = struct.pack(count_code, len(kept)) + b"".join(kept) + bytes(word)
+    thinned = b"".join((data[:at], directory, memoryview(data)[at + len(directory) :]))
     turn = values.get(ORIENTATION_TAG, 1)
-    return Stripped(patched, values.get(256, 0), values.get(257, 0), turn if 1 <= turn <= 8 else 1)
-
-
-def _byte_order(order: str) -> Literal["little", "big"]:
-    return "little" if order == "<" else "big"
+    return Stripped(thinned, values.get(256, 0), values.get(257, 0), turn if 1 <= turn <= 8 else 1)
 
 
 def webp_size(data: bytes) -> tuple[int, int]:

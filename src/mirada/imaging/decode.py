@@ -49,10 +49,11 @@ def decode(data: bytes, *, min_side: int | None = None, limits: Limits = _DEFAUL
         raise
     except Exception as error:  # a boundary: decoders meet hostile bytes with every kind of error
         raise _translated(error) from error
-    width, height = opened.width, opened.height
-    if opened.orientation >= 5:
+    turn, mode, kind, width, height = opened.orientation, opened.mode, opened.format, opened.width, opened.height
+    del opened  # and the library's copy of the pixels with it, before turning takes another
+    if turn >= 5:
         width, height = height, width
-    return Decoded(upright(pixels, opened.orientation), width, height, opened.mode, opened.format)
+    return Decoded(upright(pixels, turn), width, height, mode, kind)
 
 
 def probe(data: bytes, *, limits: Limits = _DEFAULT_LIMITS) -> tuple[int, int, str, str]:
