@@ -16,7 +16,8 @@ from fastapi import FastAPI
 from mirada.catalog.catalog import Catalog
 from mirada.config import Config
 from mirada.release.registry import Registry
-from mirada.serve.app import create_app, listen
+from mirada.serve.app import create_app
+from mirada.serve.run import listen
 from mirada.testing.models import colour_photo, tiny_bundle
 from mirada.workspace import Workspace
 

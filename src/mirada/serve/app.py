@@ -1,9 +1,7 @@
-"""`create_app`: the server as an ASGI application; `run_server`: the process that listens."""
+"""`create_app`: the server as an ASGI application. `mirada.serve.run` is the process that listens."""
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -101,43 +99,3 @@ def _build(predictors: Mapping[str, Predictor], catalog: Catalog | None, config:
     app.include_router(api_router(service, max_files=max_files))
     add_pages(app, service, max_files=max_files)
     return app
-
-
-def check_host(host: str) -> None:
-    """Raises UsageError for an address that other machines can reach: there are no keys yet to keep them out."""
-    try:
-        is_local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_local = False
-    if not is_local:
-        raise UsageError(
-            msg("Mirada does not listen on {host}: without keys, anybody who reaches it could use it.", host=host),
-            msg("Listen on 127.0.0.1, and put a server that checks who may enter before it."),
-        )
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to a local address; port 0 takes a free one. Raises UsageError where that is not possible."""
-    check_host(host)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, port))
-    except (OSError, OverflowError) as error:
-        bound.close()
-        raise UsageError(
-            msg("Mirada cannot listen on {host}:{port}: {error}.", host=host, port=port, error=error),
-            msg("Another server may be using the port; choose one with --port."),
-        ) from error
-    return bound
-
-
-def run_server(app: FastAPI, bound: socket.socket) -> None:
-    """Serve until interrupted; requests under way are finished first."""
-    import uvicorn
-
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=10
-    )
-    uvicorn.Server(config).run(sockets=[bound])
