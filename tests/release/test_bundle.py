@@ -209,7 +209,9 @@ tiny_bundle(Path(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("step", ["measure_parity", "model_card", "_flush"])
+@pytest.mark.parametrize(
+    "step", [*(pytest.param(name, marks=pytest.mark.long) for name in ("measure_parity", "model_card")), "_flush"]
+)
 def test_a_kill_leaves_no_half_bundle(tmp_path: Path, step: str) -> None:
     done = subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path / "m"), step], check=False)
     assert done.returncode == -signal.SIGKILL
