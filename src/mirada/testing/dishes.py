@@ -15,9 +15,9 @@ from mirada.testing.paint import (
     blob,
     ellipse,
     f32,
+    grain,
     ink,
     lump,
-    noise,
     polygon,
     rgb,
     soften,
@@ -49,7 +49,7 @@ def disc(canvas: Canvas, rng: Rng, dish: Dish, colour: F32, *, texture: float = 
     """A flat round of something: sauce, soup, dough."""
     cx, cy, radius, squash = dish
     patch = blob(rng, cx, cy, radius, radius * squash, rough=0.03)
-    light = 1 + texture * noise(rng, patch.alpha.shape, cell=max(3.0, radius * cell), octaves=3)
+    light = 1 + texture * grain(rng, patch.alpha.shape, max(3.0, radius * cell))
     canvas.paint(patch, colour * light[..., None])
 
 
@@ -92,8 +92,8 @@ def leaves(canvas: Canvas, rng: Rng, dish: Dish, *, n: int, size: float = 0.2) -
         green = vary(rng, GREEN * rng.uniform(0.75, 1.35), 0.1)
         r = dish[2] * size * rng.uniform(0.6, 1.3)
         patch = blob(rng, x, y, r * rng.uniform(0.6, 1.2), r * rng.uniform(0.4, 0.9), rough=0.4)
-        canvas.shade(soften(Patch(patch.alpha, patch.x + 2, patch.y + 3), 2), 0.35)
-        canvas.paint(patch, green * (1 + 0.2 * noise(rng, patch.alpha.shape, cell=max(3.0, r / 2)))[..., None])
+        canvas.shade(Patch(patch.alpha, patch.x + 2, patch.y + 3), 0.3)
+        canvas.paint(patch, green * (1 + 0.2 * grain(rng, patch.alpha.shape, max(3.0, r / 2)))[..., None])
 
 
 def pasta(canvas: Canvas, rng: Rng, dish: Dish) -> None:
@@ -134,7 +134,7 @@ def roast(canvas: Canvas, rng: Rng, dish: Dish) -> None:
 def pizza(canvas: Canvas, rng: Rng, dish: Dish) -> None:
     """Dough, tomato, cheese and toppings."""
     cx, cy, r, q = dish
-    canvas.shade(soften(ellipse(cx, cy + 0.05 * r, r, r * q), 0.05 * r), 0.4)
+    canvas.shade(ellipse(cx, cy + 0.05 * r, r, r * q, edge=0.13 * r), 0.4)
     disc(canvas, rng, dish, rgb(206, 152, 84), texture=0.14)
     disc(canvas, rng, (cx, cy, 0.86 * r, q), RED * 0.9)
     lumps(canvas, rng, (cx, cy, 0.82 * r, q), rgb(240, 214, 132), n=46, size=0.15, gloss=0.1)
@@ -148,7 +148,7 @@ def soup(canvas: Canvas, rng: Rng, dish: Dish) -> None:
     colour = vary(rng, rng.choice([ORANGE, RED * 0.9, GREEN, CREAM, BROWN, GOLD]).astype(np.float32))
     disc(canvas, rng, dish, colour, texture=0.05, cell=0.4)
     canvas.paint(
-        soften(ellipse(dish[0] - dish[2] * 0.4, dish[1] - dish[2] * 0.4 * dish[3], dish[2] * 0.2, 4), 5), WHITE, 0.4
+        ellipse(dish[0] - dish[2] * 0.4, dish[1] - dish[2] * 0.4 * dish[3], dish[2] * 0.2, 6, edge=5), WHITE, 0.4
     )
     lumps(
         canvas,
@@ -219,7 +219,7 @@ _PLATE = np.interp(np.linspace(0, 1.3, 261), _PLATE_AT, _PLATE_LIGHT).astype(np.
 def plate(canvas: Canvas, dish: Dish, colour: F32) -> None:
     """An empty plate with its shadow, rim and well."""
     cx, cy, r, q = dish
-    canvas.shade(soften(ellipse(cx + 0.05 * r, cy + 0.09 * r, r * 1.01, r * q), 0.07 * r), 0.55)
+    canvas.shade(ellipse(cx + 0.05 * r, cy + 0.09 * r, r * 1.01, r * q, edge=0.18 * r), 0.55)
     canvas.paint(ellipse(cx, cy + 0.025 * r, r, r * q), colour * 0.8)
     patch = ellipse(cx, cy, r, r * q)
     xs, ys = patch.grid()
@@ -237,7 +237,7 @@ def board(canvas: Canvas, rng: Rng, dish: Dish) -> None:
     patch = polygon(corners)
     canvas.shade(soften(Patch(patch.alpha, patch.x + 4, patch.y + 8), 0.05 * r), 0.55)
     colour = vary(rng, rng.choice([rgb(176, 124, 76), rgb(58, 58, 62), rgb(120, 78, 48)]).astype(np.float32))
-    canvas.paint(patch, colour * (1 + 0.08 * noise(rng, patch.alpha.shape, cell=r / 3))[..., None])
+    canvas.paint(patch, colour * (1 + 0.08 * grain(rng, patch.alpha.shape, r / 3))[..., None])
 
 
 def cutlery(canvas: Canvas, rng: Rng, x: float, y: float, length: float) -> None:

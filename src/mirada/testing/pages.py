@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mirada.testing.dishes import serve
-from mirada.testing.paint import Canvas, Patch, Rng, ellipse, ink, lump, noise, polygon, rgb, soften, vary
+from mirada.testing.paint import Canvas, Patch, Rng, ellipse, font, grain, ink, lump, noise, polygon, rgb, soften, vary
 from mirada.testing.streets import SKIES, sky
 from mirada.testing.surfaces import CLOTHS, FLOORS, any_of, far_room, flat, ground, pick, plaster, table_view
 from mirada.testing.vessels import VESSELS
@@ -58,7 +58,7 @@ def page(rng: Rng, width: int, height: int) -> Image.Image:
     margin, columns = width * 0.08, int(rng.choice([1, 1, 2]))
     if rng.random() < 0.4:
         pen.rectangle((margin / 2, margin / 2, width - margin / 2, height - margin / 2), outline=ink(accent), width=3)
-    pen.text((width / 2, height * 0.07), words(rng, 1), font_size=width * 0.11, fill=ink(accent), anchor="mm")
+    pen.text((width / 2, height * 0.07), words(rng, 1), font=font(int(width * 0.11)), fill=ink(accent), anchor="mm")
     size = width / columns * rng.uniform(0.045, 0.065)
     for column in range(columns):
         left, right = margin + column * width / columns, (column + 1) * width / columns - margin
@@ -66,13 +66,15 @@ def page(rng: Rng, width: int, height: int) -> Image.Image:
         while y < height * 0.93:
             if rng.random() < 0.18:
                 y += size
-                pen.text((left, y), words(rng, 1).upper(), font_size=size * 1.25, fill=ink(accent), anchor="lm")
+                pen.text((left, y), words(rng, 1).upper(), font=font(int(size * 1.25)), fill=ink(accent), anchor="lm")
             else:
-                pen.text((left, y), words(rng, int(rng.integers(1, 4))), font_size=size, fill=ink(text), anchor="lm")
+                pen.text(
+                    (left, y), words(rng, int(rng.integers(1, 4))), font=font(int(size)), fill=ink(text), anchor="lm"
+                )
                 pen.text(
                     (right, y),
                     f"{rng.integers(3, 40)}.{rng.integers(0, 10)}0",
-                    font_size=size,
+                    font=font(int(size)),
                     fill=ink(text),
                     anchor="rm",
                 )
@@ -81,7 +83,7 @@ def page(rng: Rng, width: int, height: int) -> Image.Image:
                     pen.text(
                         (left, y),
                         words(rng, 4).lower(),
-                        font_size=size * 0.7,
+                        font=font(int(size * 0.7)),
                         fill=ink(0.6 * text + 0.4 * paper),
                         anchor="lm",
                     )
@@ -164,7 +166,7 @@ def landscape(rng: Rng, h: int, w: int) -> Canvas:
         line = h * (0.4 + 0.13 * i) + 0.07 * h * noise(rng, (1, 30), cell=9, octaves=3)[0]
         hill = polygon([*[(float(a), float(b)) for a, b in zip(x, line, strict=True)], (w + 5, h + 5), (-5, h + 5)])
         colour = pick(rng, (rgb(80, 110, 70), rgb(110, 120, 130), rgb(60, 100, 140), rgb(180, 160, 110)))
-        canvas.paint(hill, colour * (1 + 0.12 * noise(rng, hill.alpha.shape, cell=20))[..., None])
+        canvas.paint(hill, colour * (1 + 0.12 * grain(rng, hill.alpha.shape, 20))[..., None])
     return canvas
 
 
@@ -206,7 +208,7 @@ def court(rng: Rng, h: int, w: int) -> Canvas:
     canvas = Canvas(ground(h, w, horizon=0.3 * h, repeat=0.4, angle=0.4, tile=any_of(rng, FLOORS)) * rgb(150, 230, 130))
     canvas.pixels[: int(0.36 * h)] = sky(rng, int(0.36 * h), w, pick(rng, SKIES))
     x, y, r = w * rng.uniform(0.3, 0.7), h * rng.uniform(0.6, 0.75), canvas.unit * rng.uniform(0.1, 0.22)
-    canvas.shade(soften(ellipse(x + r * 0.4, y + r * 0.9, r, r * 0.3), r * 0.15), 0.6)
+    canvas.shade(ellipse(x + r * 0.4, y + r * 0.9, r, r * 0.3, edge=0.3 * r), 0.6)
     ball = ellipse(x, y, r, r)
     xs, ys = ball.grid()
     light = 1.05 - 0.35 * ((xs - x) + (ys - y)) / r - 0.2 * ((xs - x) ** 2 + (ys - y) ** 2) / r**2

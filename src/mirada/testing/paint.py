@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 F32 = NDArray[np.float32]
 Rng = np.random.Generator
@@ -52,6 +53,29 @@ def noise(rng: Rng, shape: tuple[int, ...], *, cell: float, octaves: int = 3, wr
         total += strength * np.asarray(image)
         strength, cell = strength * 0.55, max(1.0, cell / 2.2)
     return total / np.float32(1.2)
+
+
+_BANK_SIDE = 768
+_BANK_CELLS = (1.0, 3.0, 6.0, 12.0, 24.0, 48.0, 96.0)
+
+
+@cache
+def _bank(index: int) -> F32:
+    """Noise of one cell size, made once: (768, 768)."""
+    rng = np.random.default_rng([2021, index])
+    cell, shape = _BANK_CELLS[index], (_BANK_SIDE, _BANK_SIDE)
+    return rng.standard_normal(shape, dtype=np.float32) if cell <= 1 else noise(rng, shape, cell=cell)
+
+
+def grain(rng: Rng, shape: tuple[int, ...], cell: float) -> F32:
+    """Like `noise`, but cut at random out of noise made once: for textures, of which a photograph needs hundreds."""
+    h, w = shape
+    if max(h, w) > _BANK_SIDE - 64:
+        return noise(rng, shape, cell=cell)
+    index = min(range(len(_BANK_CELLS)), key=lambda i: abs(_BANK_CELLS[i] - cell))
+    y, x, flip = int(rng.integers(_BANK_SIDE - h)), int(rng.integers(_BANK_SIDE - w)), int(rng.integers(4))
+    piece = _bank(index)[y : y + h, x : x + w]
+    return piece[:: 1 - 2 * (flip & 1), :: 1 - (flip & 2)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +157,16 @@ def soften(patch: Patch, radius: float) -> Patch:
     pad = int(radius * 2.5) + 1
     alpha = np.pad(patch.alpha, pad)
     image = Image.fromarray((alpha * 255).astype(np.uint8))
-    size, step = image.size, 4 if radius > 7 else 1  # a wide blur shows no fine detail: blur a small copy
-    image = image.reduce(step).filter(ImageFilter.GaussianBlur(radius / step))
-    image = image if step == 1 else image.resize(size, Image.Resampling.BILINEAR)
+    image = _blurred(image, radius, 4 if radius > 7 else 1)
     return Patch(f32(np.asarray(image)) / np.float32(255), patch.x - pad, patch.y - pad)
+
+
+def _blurred(image: Image.Image, radius: float, step: int) -> Image.Image:
+    """A Gaussian blur; made on a copy `step` times smaller, since a wide blur leaves no fine detail."""
+    if step == 1:
+        return image.filter(ImageFilter.GaussianBlur(radius))
+    small = image.reduce(step).filter(ImageFilter.GaussianBlur(radius / step))
+    return small.resize(image.size, Image.Resampling.BILINEAR)
 
 
 class Canvas:
@@ -185,8 +215,7 @@ class Canvas:
     def blur(self, radius: float) -> None:
         """Put all that is painted so far out of focus."""
         image = Image.fromarray((np.clip(self.pixels, 0, 1) * 255).astype(np.uint8))
-        blurred = image.filter(ImageFilter.GaussianBlur(radius))
-        self.pixels = f32(np.asarray(blurred)) / np.float32(255)
+        self.pixels = f32(np.asarray(_blurred(image, radius, 2 if radius > 2 else 1))) / np.float32(255)
 
     def sketch(self, box: tuple[float, float, float, float], draw: Callable[[ImageDraw.ImageDraw, int], None]) -> None:
         """Let `draw(pen, scale)` draw with Pillow inside `box` (x0, y0, x1, y1); its origin is the box's corner."""
@@ -201,6 +230,12 @@ class Canvas:
         self.paint(Patch(alpha, x0, y0), np.minimum(colour, 1))
 
 
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font at a size in pixels."""
+    return ImageFont.load_default(size)
+
+
 def ink(colour: F32, factor: float = 1.0) -> tuple[int, int, int, int]:
     """A colour for Pillow's pens."""
     red, green, blue = (int(v) for v in np.clip(colour * factor, 0, 1) * 255)
@@ -212,12 +247,11 @@ def lump(
 ) -> None:
     """A rounded, uneven solid lit from the upper left, with its shadow: most food is made of these."""
     patch = blob(rng, cx, cy, rx, ry)
-    small = Patch(patch.alpha, patch.x + int(rx * 0.12) + 1, patch.y + int(ry * 0.2) + 1)
-    canvas.shade(soften(small, max(1.0, rx * 0.12)), 0.4)
+    canvas.shade(ellipse(cx + 0.12 * rx + 1, cy + 0.2 * ry + 1, rx, ry, edge=max(2.5, rx * 0.35)), 0.4)
     xs, ys = patch.grid()
     dx, dy = (xs - cx) / rx, (ys - cy) / ry
     light = 1.05 - 0.22 * (dx + 1.3 * dy) - 0.22 * (dx * dx + dy * dy)
-    light = light + 0.07 * noise(rng, patch.alpha.shape, cell=max(2.0, rx / 3), octaves=2)
+    light = light + 0.07 * grain(rng, patch.alpha.shape, rx / 3)
     shine = gloss * np.exp(-6 * ((dx + 0.35) ** 2 + (dy + 0.4) ** 2))
     canvas.paint(patch, f32(colour * light[..., None] + shine[..., None]))
 
@@ -238,16 +272,14 @@ def develop(canvas: Canvas, rng: Rng) -> Image.Image:
     pixels *= fall[..., None]
     pixels *= cast
     image = Image.fromarray(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8))
-    focus = float(rng.choice([0.3, 0.5, 0.7, 1.2], p=[0.35, 0.35, 0.2, 0.1]))
-    image = image.filter(ImageFilter.GaussianBlur(focus)).point(_curve(rng.uniform(0.0, 0.55)) * 3)
-    speckle = rng.standard_normal((h // 3 + 1, w // 3 + 1, 3), dtype=np.float32) * 2.5 + 128
-    colour = Image.fromarray(np.clip(speckle, 0, 255).astype(np.uint8)).resize((w, h), Image.Resampling.BILINEAR)
-    grain = rng.standard_normal((h, w, 1), dtype=np.float32)
-    grain *= np.float32(rng.uniform(0.8, 4.5))
-    grain -= 128
+    # The lens: each pixel gets a little light of its neighbours, in one photograph of ten a lot.
+    side = float(rng.choice([0.02, 0.06, 0.11, 0.2], p=[0.3, 0.35, 0.25, 0.1]))
+    kernel = [side * side, side, side * side, side, 1.0, side, side * side, side, side * side]
+    image = image.filter(ImageFilter.Kernel((3, 3), kernel)).point(_curve(rng.uniform(0.0, 0.55)) * 3)
     pixels[...] = np.asarray(image)
-    pixels += grain
-    pixels += np.asarray(colour)
+    pixels += np.float32(rng.uniform(0.8, 4.5)) * grain(rng, (h, w), 1)[..., None]
+    for channel in range(3):
+        pixels[..., channel] += 1.5 * grain(rng, (h, w), 3)
     return Image.fromarray(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mirada.testing.dishes import plate, serve
-from mirada.testing.paint import F32, Canvas, Rng, blob, ellipse, noise, polygon, rgb, soften, vary
+from mirada.testing.paint import F32, Canvas, Rng, blob, ellipse, grain, polygon, rgb, vary
 from mirada.testing.surfaces import (
     CLOTHS,
     FLOORS,
@@ -43,7 +43,7 @@ def window(canvas: Canvas, rng: Rng, x0: float, y0: float, x1: float, y1: float,
     frame = pick(rng, WOODS + STONES)
     quad(canvas, x0 - 5, y0 - 5, x1 + 5, y1 + 5, frame)
     patch = polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
-    cloudy = view * (1 + 0.12 * noise(rng, patch.alpha.shape, cell=max(8.0, (x1 - x0) / 2)))[..., None]
+    cloudy = view * (1 + 0.12 * grain(rng, patch.alpha.shape, max(8.0, (x1 - x0) / 2)))[..., None]
     canvas.paint(patch, cloudy.astype(np.float32))
     n = int(rng.integers(1, 4))
     for i in range(1, n):
@@ -85,7 +85,7 @@ def chair(canvas: Canvas, x: float, y: float, size: float, colour: F32, side: fl
 
 def table(canvas: Canvas, rng: Rng, x: float, y: float, size: float, top: F32, seat: F32) -> None:
     """A laid table with chairs; (x, y) is its foot on the floor."""
-    canvas.shade(soften(ellipse(x, y, size * 1.3, size * 0.3), size * 0.12), 0.45)
+    canvas.shade(ellipse(x, y, size * 1.3, size * 0.3, edge=0.25 * size), 0.45)
     chair(canvas, x - size * 1.15, y - 0.05 * size, size * 1.1, seat, -1)
     chair(canvas, x + size * 1.15, y - 0.05 * size, size * 1.1, seat, 1)
     height = size * 0.8

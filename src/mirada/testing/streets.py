@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import ImageDraw
 
-from mirada.testing.paint import F32, Canvas, Rng, blob, ellipse, f32, ink, noise, polygon, rgb, soften, vary
+from mirada.testing.paint import F32, Canvas, Rng, blob, ellipse, f32, font, ink, noise, polygon, rgb, soften, vary
 from mirada.testing.rooms import WARM, face, person, quad, table, window
 from mirada.testing.surfaces import CLOTHS, FACADES, FLOORS, STONES, WALLS, WOODS, any_of, ground, pick
 
@@ -22,7 +22,9 @@ def sign(canvas: Canvas, rng: Rng, x0: float, y0: float, x1: float, y1: float) -
     def draw(pen: ImageDraw.ImageDraw, scale: int) -> None:
         tall = (y1 - y0) * 0.6 * scale
         text = "".join(rng.choice(list("AEIOURSTLNCMDPB"), int(rng.integers(4, 9))))
-        pen.text(((x1 - x0) * scale / 2, (y1 - y0) * scale / 2), text, font_size=tall, fill=ink(letters), anchor="mm")
+        pen.text(
+            ((x1 - x0) * scale / 2, (y1 - y0) * scale / 2), text, font=font(int(tall)), fill=ink(letters), anchor="mm"
+        )
 
     canvas.sketch((x0, y0, x1, y1), draw)
 
@@ -52,7 +54,7 @@ def tree(canvas: Canvas, rng: Rng, x: float, y: float, size: float) -> None:
 def car(canvas: Canvas, rng: Rng, x: float, y: float, size: float) -> None:
     """A parked car."""
     colour = pick(rng, CLOTHS + STONES)
-    canvas.shade(soften(ellipse(x, y, size, size * 0.1), size * 0.05), 0.6)
+    canvas.shade(ellipse(x, y, size, size * 0.1, edge=0.1 * size), 0.6)
     canvas.paint(
         polygon(
             [

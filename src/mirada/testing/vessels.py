@@ -15,8 +15,8 @@ from mirada.testing.paint import (
     blob,
     ellipse,
     f32,
+    grain,
     lump,
-    noise,
     polygon,
     revolve,
     rgb,
@@ -69,8 +69,8 @@ def shine(canvas: Canvas, place: Place, half: float, part: tuple[float, float]) 
 def under(canvas: Canvas, place: Place, half: float, squash: float) -> None:
     """The shadow and the faint mirror image on the table."""
     x, foot, height = place
-    shadow = ellipse(x + 0.12 * height, foot + 2, half * 1.35, max(3.0, half * squash * 1.3))
-    canvas.shade(soften(shadow, max(2.0, half * 0.18)), 0.5)
+    flat = max(3.0, half * squash * 1.3)
+    canvas.shade(ellipse(x + 0.12 * height, foot + 2, half * 1.35, flat, edge=max(4.0, 0.8 * flat)), 0.5)
 
 
 def wine(canvas: Canvas, rng: Rng, place: Place, squash: float) -> None:
@@ -154,7 +154,7 @@ def beer(canvas: Canvas, rng: Rng, place: Place, squash: float) -> None:
     head = foot - height * 0.98
     body(canvas, place, shape, FOAM, part=(0.02, rng.uniform(0.14, 0.26)), solid=1.0)
     top = blob(rng, x, head, half * 1.02, max(half * squash, half * 0.18), rough=0.05)
-    canvas.paint(top, FOAM * (0.98 + 0.03 * noise(rng, top.alpha.shape, cell=5))[..., None])
+    canvas.paint(top, FOAM * (0.98 + 0.03 * grain(rng, top.alpha.shape, 5))[..., None])
     shine(canvas, place, half, (0.25, 0.85))
 
 
@@ -211,7 +211,7 @@ def cup(canvas: Canvas, rng: Rng, place: Place, squash: float) -> None:
     y = foot - half * q * 0.6 - tall
     middle = y + tall * 0.45 + half * q * rng.uniform(-0.3, 0.5)
     handle = ring(x + half * 1.05, middle, half * 0.42, half * (0.16 + 0.3 * (1 - q)), thick=half * 0.13)
-    canvas.shade(soften(ellipse(x + 4, y + tall + 4, half * 0.75, half * q * 0.75), half * 0.1), 0.45)
+    canvas.shade(ellipse(x + 4, y + tall + 4, half * 0.75, half * q * 0.75, edge=0.25 * half), 0.45)
     canvas.paint(handle, china * 0.9)
     if tall > 4:
         base = half * 0.55 * q
