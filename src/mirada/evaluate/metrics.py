@@ -1,9 +1,8 @@
 """Every figure of a report, each with a 95 % interval and the number of samples behind it.
 
 Proportions (accuracy, recall, precision, top-k) carry Wilson's interval. Figures made of the confusion counts are
-bootstrapped as multinomial draws of those counts, which is the same as drawing samples. Log loss and calibration
-error are bootstrapped by samples; ROC AUC too, by each sample's influence on it (DeLong, DeLong and
-Clarke-Pearson, Biometrics 44, 1988), which needs one sort instead of one for each resample.
+bootstrapped as multinomial draws of those counts, which is the same as drawing samples; log loss and calibration
+error by drawing samples. ROC AUC carries DeLong's interval, which needs one sort instead of one for each resample.
 What is undefined is left out and told; no figure is ever NaN.
 """
 
@@ -17,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mirada.errors import InputError, NotEnoughData
 from mirada.evaluate.calibrate import N_BINS, calibration_error, reliability_bins
-from mirada.evaluate.intervals import bootstrap_counts, percentile, wilson
+from mirada.evaluate.intervals import auc_interval, bca, bootstrap_counts, percentile, wilson
 from mirada.messages import Message, msg, msg_n
 from mirada.types import EvalReport, Metric, WorstSample
 
@@ -27,6 +26,8 @@ Ints = NDArray[np.intp]
 N_BOOT = 1000
 # Large sets need fewer resamples: their intervals are narrow, and this bounds the draws.
 MAX_DRAWS, LEAST_BOOT = 20_000_000, 200
+# Most numbers in the table of counts without one sample of each cell.
+MAX_LEFT_OUT = 4_000_000
 N_WORST = 24
 SMALLEST_PROB = 1e-7
 
@@ -60,9 +61,9 @@ def evaluate(
     confusion = np.bincount(labels * len(names) + predicted, minlength=len(names) ** 2).reshape(len(names), -1)
     rng = np.random.default_rng([seed, 0xB007])
     resamples = int(np.clip(MAX_DRAWS // len(labels), min(LEAST_BOOT, n_boot), n_boot))
-    counts = _Counts.draw(confusion, resamples, rng)
+    counts = _Counts(confusion, resamples, rng)
     metrics: dict[str, Metric | None] = {"accuracy": wilson(int((predicted == labels).sum()), len(labels))}
-    metrics.update(counts.averages(len(labels)))
+    metrics.update(counts.averages())
     metrics.update(_by_sample(probs, labels, predicted, resamples, rng))
     for top in (3, 5):
         if len(names) > top:
@@ -119,49 +120,76 @@ def _checked(pred_probs: ArrayLike, y: ArrayLike, k: int) -> tuple[Doubles, Ints
 
 
 @dataclass(frozen=True, slots=True)
-class _Counts:
-    """Right answers, labels and predictions by class: the observed (k,) and resampled (n_boot, k) ones."""
+class _Tally:
+    """Right answers, labels and predictions by class: rows × k. A row is one resample, or the data itself."""
 
     right: Doubles
     labelled: Doubles
     predicted: Doubles
-    right_boot: Doubles
-    labelled_boot: Doubles
-    predicted_boot: Doubles
 
     @classmethod
-    def draw(cls, confusion: NDArray[np.intp], n_boot: int, rng: np.random.Generator) -> _Counts:
+    def of(cls, cells: Doubles, rows: Ints, columns: Ints, k: int) -> _Tally:
+        """Add up `cells` (r, cells) of confusion counts at (`rows`, `columns`)."""
+        same = rows == columns
+        return cls(_sum_by(rows[same], cells[:, same], k), _sum_by(rows, cells, k), _sum_by(columns, cells, k))
+
+    def averages(self) -> dict[str, Doubles]:
+        """Balanced accuracy, macro and weighted precision, recall and F1, over the classes that have samples."""
+        present = (self.labelled > 0).astype(np.float64)
+        n_present = np.maximum(present.sum(axis=1), 1)
+        shares = _ratio(self.labelled, np.broadcast_to(self.labelled.sum(axis=1, keepdims=True), self.labelled.shape))
+        each = {
+            "precision": _ratio(self.right, self.predicted),
+            "recall": _ratio(self.right, self.labelled),
+            "f1": self.f1(),
+        }
+        out = {f"macro_{name}": (each[name] * present).sum(axis=1) / n_present for name in each}
+        out |= {f"weighted_{name}": (each[name] * shares).sum(axis=1) for name in each}
+        return {"balanced_accuracy": out["macro_recall"], **out}
+
+    def f1(self) -> Doubles:
+        """F1 of each class; 0 for one that neither has samples nor was predicted."""
+        return _ratio(2 * self.right, self.labelled + self.predicted)
+
+
+class _Counts:
+    """The confusion counts as they are, resampled, and without one sample of each cell."""
+
+    def __init__(self, confusion: NDArray[np.intp], n_boot: int, rng: np.random.Generator) -> None:
+        k = len(confusion)
         rows, columns = np.nonzero(confusion)
         cells = confusion[rows, columns]
-        drawn = rng.multinomial(cells.sum(), cells / cells.sum(), size=n_boot).astype(np.float64)
-        same = rows == columns
-        k = len(confusion)
-        return cls(
-            confusion.diagonal().astype(np.float64),
-            confusion.sum(axis=1).astype(np.float64),
-            confusion.sum(axis=0).astype(np.float64),
-            _sum_by(rows[same], drawn[:, same], k),
-            _sum_by(rows, drawn, k),
-            _sum_by(columns, drawn, k),
+        self.n, self.times = int(cells.sum()), cells.astype(np.float64)
+        drawn = rng.multinomial(self.n, cells / self.n, size=n_boot)
+        # Without the skewness BCa is the bias-corrected percentile interval: enough for thousands of cells.
+        left_out = (
+            cells - np.eye(len(cells)) if len(cells) * max(k, len(cells)) <= MAX_LEFT_OUT else np.zeros((0, len(cells)))
         )
+        self.real, self.boot, self.left_out = (
+            _Tally.of(part.astype(np.float64), rows, columns, k) for part in (cells[None], drawn, left_out)
+        )
+        if len(left_out) == 0:
+            self.times = np.zeros(0)
 
-    def averages(self, n: int) -> dict[str, Metric | None]:
-        """Balanced accuracy, and macro and weighted precision, recall and F1, over the classes that have samples."""
-        value = _averages(self.right[None], self.labelled[None], self.predicted[None])
-        boot = _averages(self.right_boot, self.labelled_boot, self.predicted_boot)
-        return {name: percentile(float(value[name][0]), boot[name], n) for name in value}
+    def averages(self) -> dict[str, Metric | None]:
+        """Balanced accuracy, and macro and weighted precision, recall and F1, with intervals."""
+        value, boot, left_out = (tally.averages() for tally in (self.real, self.boot, self.left_out))
+        return {
+            name: bca(float(value[name][0]), boot[name], left_out[name], self.n, times=self.times) for name in value
+        }
 
     def per_class(self, names: tuple[str, ...]) -> dict[str, Mapping[str, Metric]]:
         """Precision, recall, F1 and support of each class; what is undefined is left out."""
-        f1 = _ratio(2 * self.right, self.labelled + self.predicted)
-        boot = _ratio(2 * self.right_boot, self.labelled_boot + self.predicted_boot)
+        f1, boot, left_out = self.real.f1()[0], self.boot.f1(), self.left_out.f1()
         out: dict[str, Mapping[str, Metric]] = {}
         for i, name in enumerate(names):
-            right, support, predicted = int(self.right[i]), int(self.labelled[i]), int(self.predicted[i])
+            right, support, predicted = (
+                int(part[0, i]) for part in (self.real.right, self.real.labelled, self.real.predicted)
+            )
             found = {
                 "precision": wilson(right, predicted) if predicted else None,
                 "recall": wilson(right, support) if support else None,
-                "f1": percentile(float(f1[i]), boot[:, i], support) if support else None,
+                "f1": bca(float(f1[i]), boot[:, i], left_out[:, i], support, times=self.times) if support else None,
                 "support": Metric(support, support, support, support),
             }
             out[name] = {key: metric for key, metric in found.items() if metric is not None}
@@ -183,40 +211,26 @@ def _ratio(above: Doubles, below: Doubles) -> Doubles:
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
-def _averages(right: Doubles, labelled: Doubles, predicted: Doubles) -> dict[str, Doubles]:
-    present = (labelled > 0).astype(np.float64)
-    shares = labelled / labelled.sum(axis=1, keepdims=True)
-    each = {
-        "precision": _ratio(right, predicted),
-        "recall": _ratio(right, labelled),
-        "f1": _ratio(2 * right, labelled + predicted),
-    }
-    out = {f"macro_{name}": (each[name] * present).sum(axis=1) / present.sum(axis=1) for name in each}
-    out |= {f"weighted_{name}": (each[name] * shares).sum(axis=1) for name in each}
-    return {"balanced_accuracy": out["macro_recall"], **out}
-
-
 def _by_sample(
     probs: Doubles, labels: Ints, predicted: Ints, n_boot: int, rng: np.random.Generator
 ) -> dict[str, Metric | None]:
-    """Log loss, calibration error and ROC AUC, with one resampling of the samples for all."""
+    """Log loss and calibration error, with one resampling of the samples for both, and ROC AUC."""
     n = len(labels)
     losses = -np.log(np.clip(probs[np.arange(n), labels], SMALLEST_PROB, 1.0))
     top, right = probs.max(axis=1), predicted == labels
-    macro, micro = _auc_influences(probs, labels)
     bins = np.minimum((top * N_BINS).astype(np.intp), N_BINS - 1)
     gaps = (bins[:, None] == np.arange(N_BINS)) * (top - right)[:, None]
-    columns = np.column_stack([losses, macro[1], micro[1], gaps]).astype(np.float32)
-    means = (
-        np.concatenate([part.astype(np.float32) @ columns for part in _parts(n, n_boot, rng)]).astype(np.float64) / n
-    )  # n_boot × columns
+    columns = np.column_stack([losses, gaps]).astype(np.float32)
+    sums = np.concatenate([part.astype(np.float32) @ columns for part in _parts(n, n_boot, rng)])
+    means = sums.astype(np.float64) / n  # n_boot × columns
+    left_out = (losses.sum() - losses) / max(n - 1, 1)
     out = {
-        "log_loss": percentile(float(losses.mean()), means[:, 0], n),
-        "calibration_error": percentile(calibration_error(top, right), np.abs(means[:, 3:]).sum(axis=1), n),
+        "log_loss": bca(float(losses.mean()), means[:, 0], left_out, n),
+        "calibration_error": percentile(calibration_error(top, right), np.abs(means[:, 1:]).sum(axis=1), n),
     }
-    for name, (value, _), column in (("roc_auc_macro", macro, 1), ("roc_auc_micro", micro, 2)):
+    for name, (value, influence) in zip(("macro", "micro"), _auc_influences(probs, labels), strict=True):
         if value is not None:
-            out[name] = percentile(value, np.clip(value + means[:, column], 0.0, 1.0), n)
+            out[f"roc_auc_{name}"] = auc_interval(value, influence)
     return out
 
 
