@@ -185,7 +185,8 @@ class _Adding:
                 n=n_listed,
                 path=shown(name),
                 reasons=found,
-            )
+            ),
+            msg("Open one of them in a picture viewer to see what it is."),
         )
 
     def _add_all(self, n_listed: int) -> None:
