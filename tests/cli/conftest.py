@@ -87,5 +87,5 @@ def backbone_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three classes of forty small photographs."""
     folder = tmp_path_factory.mktemp("data") / "photos"
-    class_folders(folder, 3, 40, (48, 40))
+    class_folders(folder, 3, 40, size=48)
     return folder

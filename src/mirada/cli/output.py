@@ -26,6 +26,14 @@ class Result:
     document: object
     lines: Sequence[str | Message] = field(default_factory=tuple)
 
+    def show(self, *, as_json: bool) -> None:
+        """Print the document or the lines."""
+        if as_json:
+            print_json(self.document)
+        else:
+            for line in self.lines:
+                click.echo(printable(str(line)))
+
 
 @dataclass
 class Settings:
@@ -42,20 +50,21 @@ class Settings:
         return Workspace.create(self.workspace_path)
 
 
+def json_option(function: F) -> F:
+    """``--json`` alone, for a command that prints by itself."""
+    text = str(msg("Print one JSON document on standard output."))
+    return click.option("--json", "as_json", is_flag=True, help=text)(function)
+
+
 def speaks(function: Callable[..., Result | None]) -> Callable[..., None]:
     """Give a command ``--json`` and print what it returns."""
 
-    @click.option("--json", "as_json", is_flag=True, help=str(msg("Print one JSON document on standard output.")))
+    @json_option
     @functools.wraps(function)
     def wrapper(*args: Any, as_json: bool, **kwargs: Any) -> None:
         result = function(*args, **kwargs)
-        if result is None:
-            return
-        if as_json:
-            print_json(result.document)
-        else:
-            for line in result.lines:
-                click.echo(printable(str(line)))
+        if result is not None:
+            result.show(as_json=as_json)
 
     return wrapper
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import click
 
-from mirada.cli.output import Result, Settings, print_json, printable, progress, speaks
+from mirada.cli.output import Result, Settings, json_option, print_json, printable, progress
 from mirada.messages import msg
 
 PRECISIONS = click.Choice(["auto", "bf16", "f32"])
@@ -43,10 +43,17 @@ def model_option(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--precision", type=PRECISIONS, default="auto", show_default=True, help=str(msg("Number format.")))
 @model_option
 @click.pass_obj
-@speaks
+@json_option
 def predict(
-    settings: Settings, *, inputs: tuple[str, ...], output: Path | None, top_k: int, precision: str, model: str
-) -> Result | None:
+    settings: Settings,
+    *,
+    inputs: tuple[str, ...],
+    output: Path | None,
+    top_k: int,
+    precision: str,
+    model: str,
+    as_json: bool,
+) -> None:
     """Answer on the terminal, or into a file."""
     from mirada.predict.batch import predict_rows, predict_to_file
     from mirada.predict.runtime import Predictor
@@ -55,12 +62,12 @@ def predict(
     stdin = cast(BufferedReader, sys.stdin.buffer)
     if output is None:
         rows = predict_rows(inputs, predictor, top_k=top_k, progress=progress(), stdin=stdin)
-        if "--json" in sys.argv:
+        if as_json:
             print_json(list(rows))
         else:
             for row in rows:
                 click.echo(printable(_line(row)))
-        return None
+        return
     report = predict_to_file(inputs, output, predictor, top_k=top_k, progress=progress(), stdin=stdin)
     document = {
         "path": report.path,
@@ -70,18 +77,14 @@ def predict(
         "errors": dict(report.errors),
         "labels": dict(report.labels),
     }
-    return Result(
-        document,
-        [
-            msg(
-                "{n} photographs in {path}: {rejected} unsure, {errors} unreadable.",
-                n=report.n,
-                path=report.path,
-                rejected=report.n_rejected,
-                errors=sum(report.errors.values()),
-            )
-        ],
+    told = msg(
+        "{n} photographs in {path}: {rejected} unsure, {errors} unreadable.",
+        n=report.n,
+        path=report.path,
+        rejected=report.n_rejected,
+        errors=sum(report.errors.values()),
     )
+    Result(document, [told]).show(as_json=as_json)
 
 
 def bundle_path(settings: Settings, model: str) -> Path:

@@ -178,7 +178,10 @@ def checked_name(name: str) -> str:
 
 def _check_alias(alias: str) -> None:
     if alias not in ALIASES:
-        raise UsageError(msg("An alias is one of {known}; got {alias}.", known=", ".join(ALIASES), alias=alias))
+        raise UsageError(
+            msg("An alias is one of {known}; got {alias}.", known=", ".join(ALIASES), alias=alias),
+            msg("For example: mirada promote 2 --as champion"),
+        )
 
 
 def _clear(root: Path, version: int, *, was_ours: bool) -> None:
