@@ -264,6 +264,6 @@ def test_two_thousand_embeddings_are_fitted_in_about_a_second(d: int, limit_s: f
 @pytest.mark.long
 def test_sixty_thousand_embeddings_are_fitted_in_half_a_minute() -> None:
     X, y = blobs(60_000, 1280, 10)
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert fit_head(X, y).info.converged
-    assert time.perf_counter() - begin < 30
+    assert time.process_time() - begin < 30
