@@ -77,7 +77,7 @@ def _found(
     source = result.added.source if result.added else None
     with Catalog.open(workspace.catalog_url) as catalog:
         rejected = list(catalog.rejected(source))
-        copies = [ids for ids in catalog.duplicates_by_content()]
+        copies = list(catalog.duplicates_by_content())
         names = {s.sample_id: Path(s.uri).stem for s in catalog.samples(source=source)}
         doubts = label_doubts(workspace, catalog, result.bundle, source=source, progress=display)
     return {

@@ -103,7 +103,7 @@ def rollback(settings: Settings, *, alias: str, reason: str) -> Result:
 
 
 def _mirror_alias(workspace: Workspace, catalog: Catalog, name: str, alias: str, version: int) -> None:
-    from mirada import track as mirror
+    from mirada.track import queue as mirror
 
     if workspace.config.flag("track.enabled"):
         mirror.enqueue_alias(catalog, mirror.AliasMirror(name, alias, version))
@@ -118,7 +118,7 @@ def _mirror_alias(workspace: Workspace, catalog: Catalog, name: str, alias: str,
 @speaks
 def track(settings: Settings) -> Result:
     """Run the mirror in a process of its own and wait for it."""
-    from mirada import track as mirror
+    from mirada.track import queue as mirror
 
     workspace = settings.open()
     report = mirror.run_mirror(workspace)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from mirada import track
 from mirada.catalog.catalog import Catalog
 from mirada.release.registry import CHAMPION
+from mirada.track import queue as track
 from mirada.types import Bundle, EvalReport, Run
 from mirada.workspace import Workspace
 
