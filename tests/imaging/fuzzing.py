@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import io
 import json
-import resource
 import sys
 import time
 import zlib
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -137,8 +137,9 @@ def main(seed: int, n: int) -> dict[str, object]:
         start = time.process_time()
         outcome = outcome_of(data, None if i % 2 else 48)
         results.append((name, outcome, time.process_time() - start))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"results": results, "peak_bytes": peak}
+    # Not getrusage: its peak is inherited from the process that started this one.
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return {"results": results, "peak_bytes": int(peak.split()[1]) * 1024}
 
 
 def outcome_of(data: bytes, min_side: int | None) -> str:
