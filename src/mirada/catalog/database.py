@@ -32,7 +32,7 @@ _PRAGMAS = (
     "foreign_keys=ON",
     "synchronous=NORMAL",  # with WAL: a power cut may lose the last commits, never the file
     "cache_size=-32768",  # 32 MiB a connection
-    "wal_autocheckpoint=8000",  # pages; ids are random, so larger steps fold the same pages once
+    "wal_autocheckpoint=16000",  # pages; ids are random, so larger steps fold the same pages once
     "temp_store=MEMORY",
 )
 
@@ -62,8 +62,11 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A read transaction: one unchanging view of the catalogue."""
-        with self.errors(), self.engine.connect() as connection, connection.begin():
-            yield connection
+        with self.errors(), self.engine.connect() as connection:
+            if not self.is_sqlite:  # where each statement has a view of its own otherwise
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def write(self, *, has_tables: bool = True) -> Iterator[Connection]:

@@ -31,18 +31,18 @@ class DatasetStore:
         `dataset_id` is the SHA-256 of one line ``["sample_id","content_sha256",label]`` of JSON for each live
         sample, in the order of the ids.
         """
-        # The write lock holds the data still while they are hashed, and gives the version its place in the order.
-        with self._db.write() as connection:
+        with self._db.read() as connection:  # hashing a million takes seconds: nobody's writing waits for it
             digest, counts, n_samples = _hash_live(connection)
-            held = connection.execute(
-                sa.select(dataset_versions).where(dataset_versions.c.dataset_id == digest)
-            ).one_or_none()
+            last_decision_id = connection.execute(sa.select(sa.func.max(decisions.c.decision_id))).scalar()
+        by_id = sa.select(dataset_versions).where(dataset_versions.c.dataset_id == digest)
+        with self._db.write() as connection:
+            held = connection.execute(by_id).one_or_none()
             if held is not None:
                 return _version(held)
             newest = sa.select(dataset_versions.c.dataset_id).order_by(dataset_versions.c.version_id.desc()).limit(1)
             parent_id = connection.execute(newest).scalar()
             version = DatasetVersion(digest, parent_id, tuple(sorted(counts)), n_samples, dict(sorted(counts.items())))
-            connection.execute(sa.insert(dataset_versions), _version_row(connection, version))
+            connection.execute(sa.insert(dataset_versions), _version_row(version, last_decision_id))
         return version
 
     def dataset(self, dataset_id: str) -> DatasetVersion:
@@ -124,14 +124,14 @@ def _hash_live(connection: Connection) -> tuple[str, Counter[str], int]:
     return digest.hexdigest(), counts, n_samples
 
 
-def _version_row(connection: Connection, version: DatasetVersion) -> dict[str, object]:
+def _version_row(version: DatasetVersion, last_decision_id: int | None) -> dict[str, object]:
     return {
         "dataset_id": version.dataset_id,
         "parent_id": version.parent_id,
         "class_names": json.dumps(version.class_names),
         "n_samples": version.n_samples,
         "counts": json.dumps(dict(version.counts)),
-        "last_decision_id": connection.execute(sa.select(sa.func.max(decisions.c.decision_id))).scalar(),
+        "last_decision_id": last_decision_id,
         "frozen_at": now(),
     }
 
