@@ -45,12 +45,14 @@ if TYPE_CHECKING:
 @speaks
 def demo(settings: Settings, *, folder: Path, n: int, backbone: str | None, weights: Path | None) -> Result:
     """Render, train, compare what was found with what is known."""
+    from mirada.engine.local import LocalEngine
     from mirada.testing.sample_set import render_sample_set
     from mirada.workflow.train import TrainRequest, train
     from mirada.workspace import Workspace
 
     display = progress()
-    truth = render_sample_set(folder, n=n, progress=display)
+    with LocalEngine(kind="processes") as pool:
+        truth = render_sample_set(folder, n=n, engine=pool, progress=display)
     workspace = Workspace.create(settings.workspace_path or folder / "mirada")
     request = TrainRequest(source=str(truth.photos_path), backbone=backbone, weights=weights, name="restaurant")
     result = train(workspace, request, progress=display)

@@ -10,7 +10,6 @@ from typing import Literal
 from mirada.catalog.catalog import Catalog
 from mirada.embed.backbone import Backbone
 from mirada.engine.base import Progress, Silent
-from mirada.evaluate.calibrate import fit_temperature, reject_threshold
 from mirada.evaluate.leakage import score_leakage
 from mirada.evaluate.metrics import evaluate
 from mirada.evaluate.report import ReportContext
@@ -18,7 +17,7 @@ from mirada.messages import Message, msg
 from mirada.release.bundle import BundleFacts, ParityCheck, write_bundle
 from mirada.release.registry import Registry, checked_name, safe_name
 from mirada.sources.base import Source
-from mirada.training.head import Head, fit_head
+from mirada.training.head import Head, calibrate_head, fit_head
 from mirada.types import Bundle, EvalReport, Precision, Run, TrainConfig
 from mirada.workflow.backbones import resolve_backbone
 from mirada.workflow.champion import Verdict, judge
@@ -195,11 +194,9 @@ class _Training:
             class_weight=self.request.class_weight, kind=self.request.head, seed=self.seed,
         )  # fmt: skip
         X_val, y_val = material.part("val")
-        temperature = fit_temperature(head.logits(X_val), y_val, prior=head.temperature)
-        head = head.calibrated(temperature=temperature.value, reject_threshold=0.0)
-        rule = reject_threshold(head.probs(X_val), y_val, target=self.config.number("train.reject_precision"))
-        head = head.calibrated(temperature=temperature.value, reject_threshold=rule.threshold)
-        return head, (*head.info.notes, *temperature.notes, *rule.notes)
+        target = self.config.number("train.reject_precision")
+        calibrated, notes = calibrate_head(head, X_val, y_val, target=target)
+        return calibrated, (*head.info.notes, *notes)
 
     def _judge(self, material: Material, head: Head) -> tuple[dict[str, EvalReport], TestPredictions]:
         """Figures on val and test, and the answers on test that later models are compared with."""
