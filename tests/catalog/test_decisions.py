@@ -147,7 +147,7 @@ def _as_decision(sample_id: str, action: str) -> Decision:
     return Decision(sample_id, action)  # type: ignore[arg-type]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(steps=st.lists(STEPS, max_size=12))
 def test_undo_and_replay_always_agree(sample: Make, steps: list, kept: Callable, recounted: Callable) -> None:
     facts = [sample(i) for i in range(N)]
