@@ -1,5 +1,6 @@
 """Every benchmark, one after the other: ``python -m benchmarks [NAME…]``. Without ../shared the photographic ones are
-skipped. Keep the machine idle."""
+skipped. Keep the machine idle.
+"""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
         Workspace.create(tmp_path / "w" / "inner")
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES])
 def test_the_systems_refusals_become_sentences(tmp_path: Path, code: int) -> None:
     with pytest.raises(StorageError, match=str(tmp_path)), storage_errors(tmp_path):
         raise OSError(code, os.strerror(code))

@@ -130,7 +130,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StorageError(
                 msg("The disk that holds {path} is full.", path=path),
                 msg("Free some room and run the same command again: it goes on where it was."),
