@@ -46,6 +46,8 @@ def updated() -> Catalog:
         template.add(message)
     with PO_PATH.open("rb") as handle:
         catalog = read_po(handle, locale="es")
+    # The time of extraction would make every run's files differ.
+    template.creation_date = catalog.creation_date
     catalog.update(template, no_fuzzy_matching=True)
     catalog.obsolete.clear()
     return catalog

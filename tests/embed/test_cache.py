@@ -198,15 +198,15 @@ def check_all(cache: EmbeddingCache) -> int:
 def test_a_full_disk_is_told_and_costs_nothing(tmp_path: Path) -> None:
     """A limit on file size stands for the full disk: the write stops in the middle of the block."""
     code = (
-        "import resource, signal, sys, hashlib, errno\nfrom pathlib import Path\nimport numpy as np\n"
-        "from mirada.embed.cache import EmbeddingCache\n"
+        "import resource, signal, sys, hashlib\nfrom pathlib import Path\nimport numpy as np\n"
+        "from mirada.embed.cache import EmbeddingCache\nfrom mirada.errors import StorageError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "cache = EmbeddingCache(Path(sys.argv[1]), 'key', 16)\n"
         "shas = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(100)]\n"
         "cache.put(shas[:3], np.ones((3, 16), np.float32))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try:\n    cache.put(shas[3:], np.ones((97, 16), np.float32))\n"
-        "except OSError as error:\n    print(error.errno == errno.EFBIG)\n"
+        "except StorageError as error:\n    print('full' in str(error))\n"
     )
     out = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True).stdout
     assert out.split() == ["True"]

@@ -216,7 +216,8 @@ class Distiller:
         """The student with the averaged weights, for evaluation and export."""
         copy = build_student(self.student.spec, seed=0)
         copy.load_state_dict(self.average)
-        return copy.eval()
+        copy.eval()
+        return copy
 
     def save(self) -> None:
         """Write the whole state next to its final name, then put it in place at once."""

@@ -31,7 +31,7 @@ class Muon(torch.optim.Optimizer):  # type: ignore[misc]
     def __init__(self, params: Iterable[nn.Parameter], *, lr: float, momentum: float, weight_decay: float) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
-    @torch.no_grad()  # type: ignore[misc]
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def step(self) -> None:
         """One update of every parameter that has a gradient."""
         for group in self.param_groups:

@@ -99,12 +99,14 @@ def build_student(spec: StudentSpec, *, seed: int) -> Student:
         for module in student.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-    return student.to(memory_format=torch.channels_last)
+    student.to(memory_format=torch.channels_last)  # in place
+    return student
 
 
 def fused(student: Student) -> Student:
     """A copy for inference, every batch norm folded into its convolution."""
-    folded = copy.deepcopy(student).float().eval()
+    folded = copy.deepcopy(student)
+    folded.float().eval()  # in place
     for module in list(folded.modules()):
         if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
             module[0] = fuse_conv_bn_eval(module[0], module[1])
