@@ -17,8 +17,10 @@ all: $(UV)
 demo: core
 	.venv/bin/mirada demo
 
+# The second run is a processor without AMX and bf16: the same answers, in float32.
 test: all
 	.venv/bin/pytest -m "not long"
+	ONEDNN_MAX_CPU_ISA=AVX2 .venv/bin/pytest -m "not long" tests/embed tests/predict tests/serve tests/test_sports15.py
 
 test-long: all
 	MIRADA_LONG=1 .venv/bin/pytest --timeout 3600
