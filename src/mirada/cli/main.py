@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, Message]] = {
     "models": ("mirada.cli.models:models", msg("List the model versions.")),
     "promote": ("mirada.cli.models:promote", msg("Give a model version an alias, such as champion.")),
     "rollback": ("mirada.cli.models:rollback", msg("Take back the last promotion.")),
+    "distill": ("mirada.cli.distilling:distill", msg("Make a small backbone from big ones.")),
     "track": ("mirada.cli.models:track", msg("Bring the MLflow mirror up to date.")),
     "doctor": ("mirada.cli.doctor:doctor", msg("Say what this machine offers and which extras are installed.")),
 }

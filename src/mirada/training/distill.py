@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mirada.embed.backbone import Backbone
+from mirada.embed.backbone import Backbone, load_backbone
 from mirada.engine.base import Progress, Silent
 from mirada.errors import UsageError
 from mirada.messages import msg
@@ -56,6 +56,8 @@ def distill(
     """
     if not teachers:
         raise UsageError(msg("Distilling needs at least one teacher."), msg("--teacher NAME --weights FILE"))
+    if init is not None:
+        load_backbone(init)  # refused here, with a sentence, and not after hours of features
     folder = work or out.with_suffix(".work")
     shown = progress or Silent()
     opened = [open_teacher(name, weights) for name, weights in teachers]

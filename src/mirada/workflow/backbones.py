@@ -5,20 +5,17 @@ Converting needs torch, so the converter is resolved by its dotted name when it 
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 from mirada.embed.backbone import Backbone, BackboneStore, default_backbone, load_backbone
 from mirada.engine.base import Progress, Silent
 from mirada.messages import msg
 from mirada.predict.manifest import MANIFEST_NAME, MODEL_NAME, Manifest
 from mirada.types import Bundle
+from mirada.workflow.extras import by_dotted_name
 from mirada.workspace import Workspace
 
 CONVERTER = "mirada.release.export:convert_timm"
-Converter = Callable[[str, Path | None, Path], Backbone]
 
 
 def resolve_backbone(
@@ -47,9 +44,3 @@ def bundle_backbone(bundle: Bundle) -> Backbone:
     path = Path(bundle.path)
     facts = Manifest.model_validate_json((path / MANIFEST_NAME).read_text(encoding="utf-8")).backbone
     return Backbone(facts.name, path / MODEL_NAME, facts.sha256, facts.dim, bundle.preprocess, bundle.weights_licence)
-
-
-def by_dotted_name(name: str) -> Converter:
-    """Import ``package.module:function`` when it is needed."""
-    module, _, function = name.partition(":")
-    return cast(Converter, getattr(importlib.import_module(module), function))

@@ -1,0 +1,56 @@
+"""``mirada distill``: writes a backbone that ``train --backbone FILE`` accepts; mistakes are sentences."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mirada.embed.backbone import load_backbone
+
+Mirada = Callable[..., object]
+
+
+@pytest.mark.train
+def test_distil_then_train(mirada: Mirada, photos: Path, backbone_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "small.onnx"
+    options = ["--teacher", backbone_file, "--student", "mirada-nano", "--views", "960", "--batch", "32"]
+    called = mirada("distill", photos, "-o", out, *options, "--json")
+    assert called.status == 0, called.err
+    assert called.document["dim"] == load_backbone(out).dim == 64
+    trained = mirada("train", photos, "--backbone", out, "--json")
+    assert trained.status == 0, trained.err
+    assert trained.document["test"]["accuracy"]["value"] >= 0.8
+    again = mirada("distill", photos, "-o", out, *options, "--json")
+    assert again.document["sha256"] == called.document["sha256"]
+
+
+@pytest.mark.train
+@pytest.mark.parametrize(
+    ("options", "status", "word"),
+    [
+        (["--student", "mirada-giant"], 2, "mirada-giant"),
+        (["--weights", "a.safetensors", "--weights", "b.safetensors"], 2, "weights"),
+        (["--init", "nowhere.onnx"], 1, "nowhere.onnx"),
+    ],
+)
+def test_mistakes_are_sentences(
+    mirada: Mirada, photos: Path, backbone_file: Path, tmp_path: Path, options: list[str], status: int, word: str
+) -> None:
+    called = mirada("distill", photos, "-o", tmp_path / "x.onnx", "--teacher", backbone_file, "--views", "8", *options)
+    assert called.status == status, called.err
+    assert word in called.err
+    assert "Traceback" not in called.err
+
+
+def test_without_torch_the_extra_is_named(
+    mirada: Mirada, photos: Path, backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [n for n in sys.modules if n == "torch" or n.startswith(("torch.", "mirada.training.distill"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    called = mirada("distill", photos, "-o", tmp_path / "x.onnx", "--teacher", backbone_file)
+    assert called.status == 1
+    assert "mirada[train]" in called.err
