@@ -44,7 +44,8 @@ def to_row(prediction: Prediction) -> Row:
 def write_rows(out: Path, rows: Iterable[Row], *, top_k: int) -> None:
     """Write `rows` to `out` in the format its extension names: whole, or not at all."""
     write = writer_for(out)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    # One name for all processes: the journal's lock lets in one at a time, and what a killed one left is overwritten.
+    temporary = out.with_name(f".{out.name}.tmp")
     try:
         with temporary.open("wb") as handle:
             write(handle, rows, top_k)
