@@ -27,13 +27,14 @@ MADE = "<!-- Made from the code by `make docs`; do not edit. -->\n"
 def commands() -> Iterator[str]:
     """The help page of every command."""
     yield f"{MADE}\n# Commands\n"
-    context = click.Context(cli, info_name="mirada", max_content_width=100, terminal_width=100)
+    shape = {"max_content_width": 100, "terminal_width": 100, "help_option_names": ["-h", "--help"]}
+    context = click.Context(cli, info_name="mirada", **shape)
     yield f"```text\n{cli.get_help(context)}\n```\n"
     for name in COMMANDS:
         command = cli.get_command(context, name)
         if command is None:
             raise LookupError(name)
-        inner = click.Context(command, info_name=name, parent=context, max_content_width=100, terminal_width=100)
+        inner = click.Context(command, info_name=name, parent=context, **shape)
         yield f"## mirada {name}\n\n```text\n{command.get_help(inner)}\n```\n"
 
 

@@ -97,7 +97,7 @@ class InputError(MiradaError):
 
 
 class DecodeError(InputError):
-    """`code` is the reason: see `mirada.imaging.decode.REASONS`."""
+    """A file that cannot be read as a photograph; `code` is the reason, one of `mirada.imaging.decode.REASONS`."""
 
     code = "unreadable"
     http_status = 415
@@ -184,7 +184,7 @@ class TooLarge(MiradaError):
 
 
 class Busy(MiradaError):
-    """`retry_after_s` goes into the Retry-After header."""
+    """Too many photographs are waiting: come back after `retry_after_s`, which goes into the Retry-After header."""
 
     code = "busy"
     http_status = 429
@@ -192,7 +192,7 @@ class Busy(MiradaError):
 
 
 class Unavailable(MiradaError):
-    """`retry_after_s` goes into the Retry-After header."""
+    """Not ready to answer now: come back after `retry_after_s`, which goes into the Retry-After header."""
 
     code = "unavailable"
     http_status = 503

@@ -194,7 +194,7 @@ def test_wrong_ratios(train: Mirada, photos: Path, ratios: str) -> None:
 
 
 def test_training_without_photographs(train: Mirada) -> None:
-    assert_sentence(train(), 1, "no readable photograph")
+    assert_sentence(train(), 1, "no Mirada workspace")
 
 
 def test_predicting_without_a_model(mirada: Mirada, photos: Path, tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ def test_scores_with_and_without_the_affected() -> None:
     assert scores.unaffected is not None
     assert (scores.all.value, scores.affected.value, scores.unaffected.value) == (0.7, 1.0, 0.5)
     assert (scores.all.n, scores.affected.n, scores.unaffected.n) == (10, 4, 6)
-    assert "70.0% with the 4 photographs" in str(scores.messages()[0])
-    assert "50.0% without them" in str(scores.messages()[0])
+    assert "70.0 % with the 4 photographs" in str(scores.messages()[0])
+    assert "50.0 % without them" in str(scores.messages()[0])
 
 
 def test_all_or_none_affected() -> None:

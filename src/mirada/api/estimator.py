@@ -85,7 +85,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     def predict(self, X: Photos) -> NDArray[Any]:
         """The most probable class of each photograph (n,)."""
-        best: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        probs = self.predict_proba(X)
+        best: NDArray[Any] = self.classes_[probs.argmax(axis=1)]
         return best
 
     def __sklearn_tags__(self) -> Any:

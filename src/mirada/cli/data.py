@@ -76,6 +76,8 @@ def add_document(report: AddReport) -> dict[str, object]:
 
 def add_lines(report: AddReport) -> list[str | Message]:
     """What a person is told of an addition."""
+    from mirada.imaging.base import REASONS
+
     info = report.info
     lines: list[str | Message] = [
         msg("{root}: {format}, {n} classes.", root=info.root, format=info.format, n=len(info.class_names)),
@@ -101,12 +103,18 @@ def add_lines(report: AddReport) -> list[str | Message]:
             seconds=report.seconds,
         )
     )
-    if report.rejected:
-        rejected = [[r.reason, r.uri, r.detail] for r in report.rejected[:MOST_SHOWN]]
-        lines += ["", *table([msg("rejected because"), msg("file"), msg("detail")], rejected)]
+    listed = report.rejected[:MOST_SHOWN]
+    if listed:
+        rejected = [[_within(r.uri, info.root), str(REASONS.get(r.reason, r.reason))] for r in listed]
+        lines += ["", *table([msg("rejected"), msg("because")], rejected)]
         if len(report.rejected) > MOST_SHOWN:
             lines.append(msg("… and {n} more; --json lists them.", n=report.n_rejected - MOST_SHOWN))
     return lines
+
+
+def _within(uri: str, root: str) -> str:
+    """`uri` as seen from the folder `root`."""
+    return uri.removeprefix(root).lstrip("/") or uri
 
 
 def _totals(by_split: Mapping[SplitName | None, int]) -> dict[str, int]:
@@ -156,4 +164,8 @@ def split(settings: Settings, *, ratios: str | None, seed: int | None, new_test:
         "notes": [str(note) for note in made.notes],
     }
     lines: list[str | Message] = [*table([msg("class"), "train", "val", "test"], rows), "", *made.notes]
+    if made.is_kept and ratios is not None:
+        lines.append(
+            msg("The split stands: ratios only place photographs that came later. --new-test draws everything anew.")
+        )
     return Result(document, lines)

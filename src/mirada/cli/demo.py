@@ -63,8 +63,7 @@ def demo(settings: Settings, *, folder: Path, n: int, backbone: str | None, weig
         *(add_lines(result.added.report) if result.added else ()),
         "",
         *table([msg("planted"), msg("there are"), msg("found"), msg("how")], _rows(found)),
-        *train_lines(result),
-        msg("Serve it: mirada --workspace {path} serve", path=workspace.path),
+        *train_lines(result, settings.workspace_path or folder / "mirada"),
     ]
     return Result({**train_document(result), "found": found, "photos": str(truth.photos_path)}, lines)
 

@@ -78,7 +78,9 @@ def predict(
         "labels": dict(report.labels),
     }
     told = msg(
-        "{n} photographs in {path}: {rejected} unsure, {errors} unreadable.",
+        "{n} photographs in {path}, {resumed} of them done before: {rejected} unsure, {errors} unreadable "
+        "(columns rejected and error).",
+        resumed=report.n_resumed,
         n=report.n,
         path=report.path,
         rejected=report.n_rejected,

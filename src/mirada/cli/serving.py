@@ -22,6 +22,9 @@ def serve(settings: Settings, *, host: str | None, port: int | None) -> None:
 
     workspace = settings.open()
     config = Config.load(workspace.path / "mirada.toml", serve__host=host, serve__port=port)
-    run_server(
-        workspace, config, on_ready=lambda url: click.echo(str(msg("Mirada answers at {url}", url=url)), err=True)
-    )
+
+    def tell(url: str) -> None:
+        told = msg("Mirada answers at {url} (a page to upload photographs, and the API). Ctrl+C stops it.", url=url)
+        click.echo(str(told), err=True)
+
+    run_server(workspace, config, on_ready=tell)

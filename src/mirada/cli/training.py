@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from mirada.cli.data import add_lines
 from mirada.cli.output import Result, Settings, per_cent, progress, speaks, table
 from mirada.cli.predicting import model_option
 from mirada.messages import Message, msg
@@ -61,11 +62,18 @@ _seed = click.option("--seed", type=int, help=str(msg("Seed of splits, heads and
 @speaks
 def train(settings: Settings, *, fmt: str | None, **options: Any) -> Result:
     """The main job."""
+    from mirada.workflow.data import open_source
     from mirada.workflow.train import TrainRequest
     from mirada.workflow.train import train as run
 
-    result = run(settings.create(), TrainRequest(format=fmt, **options), progress=progress())
-    return Result(train_document(result), train_lines(result))
+    if options["source"] is None:
+        workspace = settings.open()
+    else:
+        open_source(options["source"], fmt=fmt, labels=options["labels"])  # a slip should leave no folder behind
+        workspace = settings.create()
+    result = run(workspace, TrainRequest(format=fmt, **options), progress=progress())
+    added = add_lines(result.added.report) if result.added else []
+    return Result(train_document(result), [*added, *train_lines(result, settings.workspace_path)])
 
 
 def train_document(result: TrainResult) -> dict[str, object]:
@@ -90,9 +98,10 @@ def metrics_document(report: EvalReport) -> dict[str, object]:
     return {name: dataclasses.asdict(metric) for name, metric in report.metrics.items()}
 
 
-def train_lines(result: TrainResult) -> list[str | Message]:
-    """What a person is told of a training."""
+def train_lines(result: TrainResult, workspace_path: Path | None = None) -> list[str | Message]:
+    """What a person is told of a training; `workspace_path` where the next command must name it."""
     bundle, n = result.bundle, result.n
+    command = f"mirada --workspace {workspace_path}" if workspace_path else "mirada"
     return [
         "",
         msg(
@@ -113,7 +122,11 @@ def train_lines(result: TrainResult) -> list[str | Message]:
         "",
         msg("Report:  {path}", path=result.report_path),
         msg("Model:   {path}", path=bundle.path),
-        msg("{seconds:.1f} s. Next: mirada predict PHOTOS, or mirada serve", seconds=result.seconds["total"]),
+        msg(
+            "{seconds:.1f} s. Next: {command} predict PHOTOS, or {command} serve",
+            seconds=result.seconds["total"],
+            command=command,
+        ),
     ]
 
 

@@ -69,14 +69,14 @@ class LeakageScores:
         """The comparison as a sentence; empty where nothing is affected."""
         if self.affected is None:
             return ()
-        without = f"{self.unaffected.value:.1%}" if self.unaffected else "–"
+        without = f"{100 * self.unaffected.value:.1f} %" if self.unaffected else "–"
         return (
             msg(
-                "Accuracy {all:.1%} with the {n} photographs that have a copy in train or val "
-                "(on them alone {affected:.1%}), {without} without them.",
-                all=self.all.value,
+                "Accuracy {all:.1f} % with the {n} photographs that have a copy in train or val "
+                "(on them alone {affected:.1f} %), {without} without them.",
+                all=100 * self.all.value,
                 n=self.affected.n,
-                affected=self.affected.value,
+                affected=100 * self.affected.value,
                 without=without,
             ),
         )

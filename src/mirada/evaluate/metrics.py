@@ -144,7 +144,8 @@ class _Tally:
             "f1": self.f1(),
         }
         out = {f"macro_{name}": (each[name] * present).sum(axis=1) / n_present for name in each}
-        out |= {f"weighted_{name}": (each[name] * shares).sum(axis=1) for name in each}
+        # Shares that sum to 1 but for rounding must not make full marks look like less than 1.
+        out |= {f"weighted_{name}": np.round((each[name] * shares).sum(axis=1), 12) for name in each}
         return {"balanced_accuracy": out["macro_recall"], **out}
 
     def f1(self) -> Doubles:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mirada.embed.backbone import Backbone, BackboneStore, default_backbone, load_backbone
+from mirada.config import Config
+from mirada.embed.backbone import Backbone, BackboneStore
 from mirada.engine.base import Progress, Silent
 from mirada.messages import msg
 from mirada.predict.manifest import MANIFEST_NAME, MODEL_NAME, Manifest
@@ -25,18 +26,16 @@ def resolve_backbone(
 
     Raises BackboneError where there is none of that name, MissingExtra where converting it needs the train extra.
     """
-    wanted = name or (workspace.config.text("embed.backbone") if workspace else "")
-    if not wanted:
-        return default_backbone()
-    if wanted.endswith(".onnx") or Path(wanted).is_file():
-        return load_backbone(Path(wanted))
-    store = BackboneStore()
-    cached = store.cached(wanted, weights)
-    if cached is not None:
-        return cached
+    config = workspace.config if workspace else Config.load()
+    wanted = name or config.text("embed.backbone")
     shown = progress or Silent()
-    shown.note(msg("Converting {name} for this machine; this happens once.", name=wanted))
-    return store.resolve(wanted, weights, convert=by_dotted_name(CONVERTER))
+
+    def convert(model: str, file: Path | None, folder: Path) -> Backbone:
+        shown.note(msg("Converting {name} for this machine; this happens once.", name=model))
+        made: Backbone = by_dotted_name(CONVERTER)(model, file, folder)
+        return made
+
+    return BackboneStore().resolve(wanted, weights, convert=convert)
 
 
 def bundle_backbone(bundle: Bundle) -> Backbone:

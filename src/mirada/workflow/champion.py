@@ -32,7 +32,7 @@ class Verdict:
 def judge(workspace: Workspace, champion: Bundle | None, new: TestPredictions, answers: Answers) -> Verdict:
     """Compare `new` with the champion on the same photographs; `answers` asks it where it was not asked yet."""
     if champion is None:
-        return Verdict(True, msg("It is the first model of its name, and so the champion."))
+        return Verdict(True, msg("It is the first model of its name, so it is the champion: predict and serve use it."))
     if set(champion.class_names) != set(new.class_names):
         return Verdict(
             False,

@@ -232,7 +232,14 @@ def _by_folds(workspace: Workspace, catalog: Catalog, request: EvaluateRequest, 
         made.probs, data.y[rows], class_names=data.class_names, subset=f"{folds}-fold", seed=seed,
         sample_ids=[s.sample_id for s in samples], uris=[s.uri for s in samples], notes=notes,
     )  # fmt: skip
-    return Evaluation(f"{backbone.name} + {folds}-fold", report, notes, None)
+    path = None
+    if request.html is not None:
+        context = ReportContext(
+            model_name=backbone.name, backbone=backbone.name, source=source or str(workspace.path),
+            n={report.subset: report.n}, seed=seed, precision=embedded.precision, notes=notes,
+        )  # fmt: skip
+        path = write_report(request.html, report, context)
+    return Evaluation(backbone.name, report, notes, path)
 
 
 def _fold_subject(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from mirada.catalog.catalog import Catalog
 from mirada.evaluate.leakage import Leakage, find_leakage
 from mirada.messages import Message
-from mirada.split import SplitResult, make_split, parse_ratios
+from mirada.split import make_split, parse_ratios
 from mirada.types import SPLIT_NAMES, Split
 from mirada.workflow.data import Dataset
 
@@ -19,7 +19,8 @@ from mirada.workflow.data import Dataset
 class Divided:
     """The split of a training's own samples, and what crosses it.
 
-    `saved_id` names the split in the catalogue, which tells the place of samples of other sources too.
+    `saved_id` names the split in the catalogue, which tells the place of samples of other sources too. `is_kept`:
+    there was a split before, so only later samples were placed.
     """
 
     split: Split
@@ -27,6 +28,7 @@ class Divided:
     leakage: Leakage
     left_out: Mapping[str, str]
     notes: tuple[Message, ...]
+    is_kept: bool = False
 
     def counts(self) -> dict[str, int]:
         """Photographs in each part."""
@@ -56,11 +58,8 @@ def divide(
     saved = _merged(latest, made.split, mine)
     catalog.save_split(saved)
     leakage = find_leakage(data.samples, made.split)
-    return Divided(made.split, saved.split_id, leakage, made.left_out, _told(made, leakage))
-
-
-def _told(made: SplitResult, leakage: Leakage) -> tuple[Message, ...]:
-    return (*made.notes, *leakage.messages())
+    notes = (*made.notes, *leakage.messages())
+    return Divided(made.split, saved.split_id, leakage, made.left_out, notes, is_kept=bool(previous))
 
 
 def _merged(latest: Split | None, made: Split, mine: set[str]) -> Split:

@@ -10,6 +10,7 @@ from typing import Literal
 from mirada.catalog.catalog import Catalog
 from mirada.embed.backbone import Backbone
 from mirada.engine.base import Progress, Silent
+from mirada.errors import NotEnoughData
 from mirada.evaluate.leakage import score_leakage
 from mirada.evaluate.metrics import evaluate
 from mirada.evaluate.report import ReportContext
@@ -162,7 +163,7 @@ class _Training:
         reports, predictions = self._judge(material, head)
         self.clock.lap("evaluate")
         bundle, verdict = self._release(run, material, head, reports, predictions)
-        self.notes.append(verdict.message)
+        self.notes.insert(0, verdict.message)
         self.clock.lap("bundle")
         report_path = self._report(material, bundle, head, reports["test"])
         self.clock.lap("report")
@@ -200,6 +201,11 @@ class _Training:
 
     def _judge(self, material: Material, head: Head) -> tuple[dict[str, EvalReport], TestPredictions]:
         """Figures on val and test, and the answers on test that later models are compared with."""
+        if not material.divided.split.test:
+            raise NotEnoughData(
+                msg("No photograph is left to test on: each class has only one."),
+                msg("A class needs at least two photographs, better twenty."),
+            )
         reports: dict[str, EvalReport] = {}
         names = material.data.class_names
         for subset in ("val", "test"):
