@@ -43,7 +43,8 @@ class AddReport:
     `n_changed`: in the catalogue before, with other bytes, another label or split. `n_known`: had already, also
     those rejected before. `rejected`: new rejections, the first thousand; `rejected_by_reason` counts them all.
     `by_class`: photographs that the source lists, by label (None: without) and split (None: not given).
-    `n_duplicates`: samples in the catalogue whose bytes an earlier sample has too.
+    `n_duplicates`: samples in the catalogue whose bytes an earlier sample has too. `n_unreadable`: rejected, now
+    or before.
     """
 
     info: SourceInfo
@@ -56,6 +57,7 @@ class AddReport:
     rejected_by_reason: Mapping[str, int]
     by_class: Mapping[str | None, Mapping[SplitName | None, int]]
     n_duplicates: int
+    n_unreadable: int
     seconds: float
 
 
@@ -170,6 +172,7 @@ class _Adding:
             rejected_by_reason=dict(self._reasons),
             by_class=by_class,
             n_duplicates=sum(len(copies) - 1 for copies in self._catalog.duplicates_by_content()),
+            n_unreadable=sum(1 for _ in self._catalog.rejected(self._source.name)),
             seconds=time.perf_counter() - start,
         )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mirada.cli.output import Result, Settings, progress, speaks, table
-from mirada.messages import Message, msg
+from mirada.messages import Message, msg, msg_n
 
 if TYPE_CHECKING:
     from mirada.ingest import AddReport
@@ -65,6 +65,7 @@ def add_document(report: AddReport) -> dict[str, object]:
             "known": report.n_known,
             "changed": report.n_changed,
             "rejected": report.n_rejected,
+            "unreadable": report.n_unreadable,
             "exact_duplicates": report.n_duplicates,
         },
         "rejected": [{"uri": r.uri, "reason": r.reason, "detail": r.detail} for r in report.rejected],
@@ -103,6 +104,14 @@ def add_lines(report: AddReport) -> list[str | Message]:
             seconds=report.seconds,
         )
     )
+    if report.n_unreadable > report.n_rejected:
+        lines.append(
+            msg_n(
+                "{n} file that was rejected before still cannot be read.",
+                "{n} files that were rejected before still cannot be read.",
+                n=report.n_unreadable - report.n_rejected,
+            )
+        )
     listed = report.rejected[:MOST_SHOWN]
     if listed:
         rejected = [[_within(r.uri, info.root), str(REASONS.get(r.reason, r.reason))] for r in listed]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -37,11 +37,13 @@ def models(settings: Settings) -> Result:
     workspace = settings.open()
     with open_registry(workspace) as (_, registry):
         versions = registry.versions()
+        answering = registry.resolve().resolve() if any("champion" in v.aliases for v in versions) else None
     document = [
         {
             "name": v.name,
             "version": v.version,
             "aliases": list(v.aliases),
+            "answers": (workspace.path / v.path).resolve() == answering,
             "run_id": v.run_id,
             "path": str(workspace.path / v.path),
             "metrics": dict(v.metrics),
@@ -50,11 +52,22 @@ def models(settings: Settings) -> Result:
         for v in versions
     ]
     rows = [
-        [f"{v.name}@{v.version}", ", ".join(v.aliases), _accuracy(v.metrics.get("accuracy")), v.made_at[:16], v.run_id]
+        [
+            f"{v.name}@{v.version}",
+            _aliases(v.aliases, answers=(workspace.path / v.path).resolve() == answering),
+            _accuracy(v.metrics.get("accuracy")),
+            v.made_at[:16],
+            v.run_id,
+        ]
         for v in versions
     ]
     head = [msg("model"), msg("aliases"), msg("test accuracy"), msg("made"), msg("run")]
     return Result(document, table(head, rows) if rows else [msg("No model yet: `mirada train PHOTOS` makes one.")])
+
+
+def _aliases(aliases: Sequence[str], *, answers: bool) -> str:
+    """The aliases; of several champions, one answers to `predict` and `serve`."""
+    return ", ".join([*aliases, *([str(msg("answers"))] if answers else [])])
 
 
 def _accuracy(value: object) -> str:
