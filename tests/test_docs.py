@@ -183,7 +183,7 @@ def prerequisites(target: str) -> str:
 
 
 @pytest.fixture
-def walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_default: None) -> Iterator[Walk]:
+def walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Walk]:
     """A scratch folder with the photographs that the pages speak of, and a person in it."""
     class_folders(tmp_path / "photos", len(CLASSES), 25, size=64, class_names=CLASSES)
     class_folders(tmp_path / "second-set", len(CLASSES), 6, size=64, seed=5, class_names=CLASSES)
@@ -196,24 +196,6 @@ def walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_default: None) ->
     walk = Walk(tmp_path, monkeypatch.chdir)
     yield walk
     walk.stop()
-
-
-@pytest.fixture
-def tiny_default(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A build without a backbone of its own gets a tiny one as its default."""
-    if SHIPPED_PATH.is_file():
-        return
-    import onnx
-
-    from mirada.embed.backbone import backbone_metadata
-    from mirada.testing.models import tiny_backbone
-
-    backbone = tiny_backbone(tmp_path_factory.mktemp("backbone"))
-    model = onnx.load(str(backbone.onnx_path))
-    for key, value in backbone_metadata("colours", "apache-2.0", backbone.preprocess, backbone.dim).items():
-        model.metadata_props.add(key=key, value=value)
-    onnx.save(model, str(backbone.onnx_path))
-    monkeypatch.setenv("MIRADA_EMBED_BACKBONE", str(backbone.onnx_path))
 
 
 @pytest.mark.parametrize("page", WALKS)

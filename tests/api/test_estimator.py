@@ -10,7 +10,6 @@ import io
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from PIL import Image
 from sklearn.base import clone, is_classifier
@@ -19,7 +18,6 @@ from sklearn.model_selection import cross_val_score
 from sklearn.utils import estimator_checks
 
 from mirada import ImageClassifier
-from mirada.embed.backbone import backbone_metadata
 from mirada.errors import InputError, NotEnoughData
 from mirada.testing.models import tiny_backbone
 from mirada.testing.quick import pixels
@@ -39,12 +37,7 @@ CHECKS = (
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
-    made = tiny_backbone(tmp_path_factory.mktemp("backbone"))
-    model = onnx.load(str(made.onnx_path))
-    for key, value in backbone_metadata("colours", "apache-2.0", made.preprocess, made.dim).items():
-        model.metadata_props.add(key=key, value=value)
-    onnx.save(model, str(made.onnx_path))
-    return str(made.onnx_path)
+    return str(tiny_backbone(tmp_path_factory.mktemp("backbone")).onnx_path)
 
 
 @pytest.fixture(scope="module")

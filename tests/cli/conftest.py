@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pytest
 
 from mirada.cli.main import run
-from mirada.embed.backbone import backbone_metadata
 from mirada.testing import class_folders
 from mirada.testing.models import tiny_backbone
 
@@ -75,12 +73,7 @@ def spawn() -> Callable[..., subprocess.Popen[str]]:
 @pytest.fixture(scope="session")
 def backbone_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete backbone file: mean colours of a 4 × 4 grid."""
-    backbone = tiny_backbone(tmp_path_factory.mktemp("backbone"))
-    model = onnx.load(str(backbone.onnx_path))
-    for key, value in backbone_metadata("colours", "apache-2.0", backbone.preprocess, backbone.dim).items():
-        model.metadata_props.add(key=key, value=value)
-    onnx.save(model, str(backbone.onnx_path))
-    return backbone.onnx_path
+    return tiny_backbone(tmp_path_factory.mktemp("backbone")).onnx_path
 
 
 @pytest.fixture(scope="session")

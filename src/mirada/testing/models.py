@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mirada.embed.backbone import Backbone, file_sha256
+from mirada.embed.backbone import Backbone, backbone_metadata, file_sha256
 from mirada.embed.network import Network
 from mirada.release.bundle import BundleFacts, ParityCheck, write_bundle
 from mirada.types import Bundle, Metric, PreprocessSpec
@@ -41,9 +41,11 @@ def tiny_backbone(folder: Path) -> Backbone:
         [numpy_helper.from_array(np.float32(255), "white")],
     )
     path = folder / "colours.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
-    spec = PreprocessSpec(input_size=SIDE, resize=SIDE, interpolation="bilinear")
-    return Backbone("colours", path, file_sha256(path), 3 * _GRID**2, spec, "apache-2.0")
+    spec, dim = PreprocessSpec(input_size=SIDE, resize=SIDE, interpolation="bilinear"), 3 * _GRID**2
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(model, backbone_metadata("colours", "apache-2.0", spec, dim))
+    onnx.save(model, str(path))
+    return Backbone("colours", path, file_sha256(path), dim, spec, "apache-2.0")
 
 
 @dataclass(frozen=True, slots=True)
