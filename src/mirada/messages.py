@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gettext
 import os
+import string
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,6 +24,26 @@ LOCALE_PATH = Path(__file__).parent / "locale"
 _current: ContextVar[str | None] = ContextVar("mirada_language", default=None)
 
 
+class _Formatter(string.Formatter):
+    """``str.format``, with the decimal sign of a language."""
+
+    def __init__(self, language: str) -> None:
+        self._swap = str.maketrans(".,", ",.") if language == "es" else {}
+
+    def format_field(self, value: object, format_spec: str) -> str:
+        """As `str.format` does; numbers with a fraction get the language's decimal sign."""
+        text = str(super().format_field(value, format_spec))
+        return text.translate(self._swap) if isinstance(value, float) else text
+
+
+_FORMATTERS = {language: _Formatter(language) for language in LANGUAGES}
+
+
+def decimal(value: float, digits: int = 1, language: str | None = None) -> str:
+    """A number with `digits` after the decimal sign of `language` (None: the one in force): "3.1", "3,1"."""
+    return _FORMATTERS[catalogue_language(language)].format_field(float(value), f".{digits}f")
+
+
 @dataclass(frozen=True)
 class Message:
     """A sentence not yet in any language: an English template and what fills it."""
@@ -33,12 +54,12 @@ class Message:
 
     def render(self, language: str | None = None) -> str:
         """The sentence in `language` ("en" or "es"; None: the one in force)."""
-        catalogue = _catalogue(language or current_language())
+        catalogue = _catalogue(catalogue_language(language))
         if self.plural is None:
             template = catalogue.gettext(self.template)
         else:
             template = catalogue.ngettext(self.template, self.plural, int(str(self.values["n"])))
-        return template.format(**self.values)
+        return _FORMATTERS[catalogue_language(language)].vformat(template, (), self.values)
 
     def __str__(self) -> str:
         return self.render()
@@ -66,6 +87,12 @@ def locale_language() -> str:
 def current_language() -> str:
     """The language in force in this context."""
     return _current.get() or locale_language()
+
+
+def catalogue_language(language: str | None) -> str:
+    """`language` where there is a catalogue for it, the one in force for None, else English."""
+    wanted = language or current_language()
+    return wanted if wanted in LANGUAGES else "en"
 
 
 @contextmanager

@@ -115,7 +115,7 @@ def make_split(
     if not split.train:
         raise NotEnoughData(
             msg("The layout given has no photograph to train on."),
-            msg("Add a train folder, or choose --strategy stratified to divide the photographs anew."),
+            msg("Add a train folder, or put the photographs in class folders without train, val and test."),
         )
     notes = (*_left_out_notes(left_out), *plan.notes, *_coverage_notes(labelled, split))
     return SplitResult(split, left_out, notes)

@@ -136,7 +136,7 @@ def _totals(by_split: Mapping[SplitName | None, int]) -> dict[str, int]:
     epilog=str(msg("Example: mirada split --ratios 63/27/10")),
 )
 @click.option("--ratios", metavar="A/B/C", help=str(msg("Shares of train, val and test; default 70/15/15.")))
-@click.option("--seed", type=int, help=str(msg("Seed of the draw.")))
+@click.option("--seed", type=int, metavar="N", help=str(msg("Seed of the draw.")))
 @click.option(
     "--new-test",
     is_flag=True,

@@ -35,10 +35,18 @@ if TYPE_CHECKING:
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("mirada-demo"),
+    metavar="DIR",
     show_default=True,
     help=str(msg("Where photographs and workspace go.")),
 )
-@click.option("--n", default=600, show_default=True, type=click.IntRange(100, 20_000), help=str(msg("Photographs.")))
+@click.option(
+    "--n",
+    default=600,
+    show_default=True,
+    type=click.IntRange(100, 20_000),
+    metavar="N",
+    help=str(msg("How many photographs.")),
+)
 @click.option("--backbone", metavar="NAME", help=str(msg("An .onnx file, or any timm model.")))
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE", help=str(msg("Weights of that model.")))
 @click.pass_obj

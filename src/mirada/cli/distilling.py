@@ -43,15 +43,17 @@ PHOTO_SET = "mirada.training.distill:PhotoSet"
     help=str(msg("Weights of the teachers, in their order.")),
 )  # fmt: skip
 @click.option(
-    "--views", default=300_000, show_default=True, type=click.IntRange(min=1),
+    "--views", default=300_000, show_default=True, type=click.IntRange(min=1), metavar="N",
     help=str(msg("How many views of photographs the student sees in all.")),
 )  # fmt: skip
 @click.option(
-    "--views-per-photo", default=2, show_default=True, type=click.IntRange(1, 64),
+    "--views-per-photo", default=2, show_default=True, type=click.IntRange(1, 64), metavar="N",
     help=str(msg("Crops made of each photograph, whose teacher features are computed once.")),
 )  # fmt: skip
 @click.option("--student", default="mirada-small", show_default=True, help=str(msg("Name of the student network.")))
-@click.option("--batch", default=256, show_default=True, type=click.IntRange(2, 4096), help=str(msg("Batch size.")))
+@click.option(
+    "--batch", default=256, show_default=True, type=click.IntRange(2, 4096), metavar="N", help=str(msg("Batch size."))
+)
 @click.option(
     "--held-out", multiple=True, type=click.Path(path_type=Path), metavar="FOLDER",
     help=str(msg("Photographs to leave out, byte for byte, because they are for testing.")),
@@ -61,7 +63,7 @@ PHOTO_SET = "mirada.training.distill:PhotoSet"
     help=str(msg("A backbone of the same student to start from.")),
 )  # fmt: skip
 @click.option("--licence", default="not stated", help=str(msg("Licence note to write into the backbone.")))
-@click.option("--seed", default=0, show_default=True, help=str(msg("Seed of crops, order and weights.")))
+@click.option("--seed", default=0, show_default=True, metavar="N", help=str(msg("Seed of crops, order and weights.")))
 @click.option("--afresh", is_flag=True, help=str(msg("Do not take up an earlier run; begin again.")))
 @speaks
 def distill(

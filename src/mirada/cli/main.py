@@ -75,9 +75,12 @@ class LazyGroup(click.Group):
 @click.option(
     "--workspace",
     type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
     help=str(msg("Folder of the project; default: the nearest parent with mirada.toml, else ./mirada.")),
 )
-@click.version_option(__version__, prog_name="mirada", message="%(prog)s %(version)s")
+@click.version_option(
+    __version__, prog_name="mirada", message="%(prog)s %(version)s", help=str(msg("Show the version and exit."))
+)
 @click.pass_context
 def cli(ctx: click.Context, workspace: Path | None) -> None:
     """Keep what stands before the command."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from mirada.engine.base import Progress
-from mirada.messages import Message, msg
+from mirada.messages import Message, current_language, decimal, msg
 from mirada.workspace import Workspace
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -95,7 +95,10 @@ def _cell(value: object) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value).replace("\n", "⏎")
+    if isinstance(value, int) and not isinstance(value, bool):
+        # A point between thousands would be read as a decimal sign by half of the readers: a narrow space is not.
+        return f"{value:,}".replace(",", "\u202f" if current_language() == "es" else ",")
+    return str(value).replace("\n", "⏎")
 
 
 def _pad(text: str, width: int, *, right: bool) -> str:
@@ -103,8 +106,8 @@ def _pad(text: str, width: int, *, right: bool) -> str:
 
 
 def per_cent(value: float) -> str:
-    """0.9333 → "93.3 %"."""
-    return f"{100 * value:.1f} %"
+    """0.9333 → "93.3 %", or "93,3 %" in Spanish."""
+    return f"{decimal(100 * value)} %"
 
 
 class TerminalProgress:

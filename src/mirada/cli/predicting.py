@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import click
 
-from mirada.cli.output import Result, Settings, json_option, print_json, printable, progress
+from mirada.cli.output import Result, Settings, json_option, per_cent, print_json, printable, progress
 from mirada.messages import msg
 
 PRECISIONS = click.Choice(["auto", "bf16", "f32"])
@@ -38,7 +38,12 @@ def model_option(function: Callable[..., Any]) -> Callable[..., Any]:
     help=str(msg("Write to FILE: .csv, .jsonl or .parquet.")),
 )  # fmt: skip
 @click.option(
-    "--top-k", default=3, show_default=True, type=click.IntRange(min=1), help=str(msg("How many classes to name."))
+    "--top-k",
+    default=3,
+    show_default=True,
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=str(msg("How many classes to name.")),
 )
 @click.option("--precision", type=PRECISIONS, default="auto", show_default=True, help=str(msg("Number format.")))
 @model_option
@@ -101,8 +106,12 @@ def bundle_path(settings: Settings, model: str) -> Path:
 
 
 def _line(row: dict[str, Any]) -> str:
+    from mirada.imaging.base import REASONS
+
     name = json.dumps(row["uri"], ensure_ascii=False) if "\n" in row["uri"] else row["uri"]
     if row["error"] is not None:
-        return f"{name}: {msg('unreadable ({reason})', reason=row['error'])}"
-    answers = ", ".join(f"{scored['label']} {100 * scored['score']:.1f} %" for scored in row["top_k"])
-    return f"{name}: {answers}" + (f"  ({msg('unsure: ask a person')})" if row["rejected"] else "")
+        told = msg("unreadable. {reason}", reason=REASONS.get(row["error"], row["error"]))
+        return f"{name}: {told}"
+    answers = ", ".join(f"{scored['label']} {per_cent(scored['score'])}" for scored in row["top_k"])
+    unsure = msg("unsure: ask a person")
+    return f"{name}: {answers}" + (f"  ({unsure})" if row["rejected"] else "")

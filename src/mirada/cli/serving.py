@@ -14,7 +14,7 @@ from mirada.messages import msg
     epilog=str(msg("Example: mirada serve --port 8000")),
 )
 @click.option("--host", help=str(msg("Address to listen on; default 127.0.0.1.")))
-@click.option("--port", type=click.IntRange(0, 65535), help=str(msg("Port to listen on; default 8000.")))
+@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help=str(msg("Port to listen on; default 8000.")))
 @click.pass_obj
 def serve(settings: Settings, *, host: str | None, port: int | None) -> None:
     """Serve until interrupted."""

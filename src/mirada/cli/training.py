@@ -11,7 +11,7 @@ import click
 from mirada.cli.data import add_lines
 from mirada.cli.output import Result, Settings, per_cent, progress, speaks, table
 from mirada.cli.predicting import model_option
-from mirada.messages import Message, msg
+from mirada.messages import Message, decimal, msg
 from mirada.types import EvalReport, Metric
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _weights = click.option(
 _precision = click.option(
     "--precision", type=click.Choice(["auto", "bf16", "f32"]), help=str(msg("Number format of the backbone."))
 )
-_seed = click.option("--seed", type=int, help=str(msg("Seed of splits, heads and intervals; default 0.")))
+_seed = click.option("--seed", type=int, metavar="N", help=str(msg("Seed of splits, heads and intervals; default 0.")))
 
 
 @click.command(
@@ -152,7 +152,9 @@ def _accuracy(report: EvalReport) -> dict[str, object]:
 )
 @model_option
 @click.option("--on", "source", metavar="SOURCE", help=str(msg("Photographs with labels that the model never saw.")))
-@click.option("--folds", type=click.IntRange(2, 50), help=str(msg("Pool all splits and cross-validate in N folds.")))
+@click.option(
+    "--folds", type=click.IntRange(2, 50), metavar="N", help=str(msg("Pool all splits and cross-validate in N folds."))
+)
 @click.option("--format", "fmt", metavar="F", help=str(msg("Format of the source, where it is not recognised.")))
 @click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help=str(msg("Labels of a flat folder.")))
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help=str(msg("Write the report to FILE.")))
@@ -183,7 +185,9 @@ def evaluate_lines(
     model: str, report: EvalReport, notes: tuple[Message, ...], path: Path | None
 ) -> list[str | Message]:
     """What a person is told of an evaluation."""
-    rows = [[name, *_figures(metric)] for name, metric in report.metrics.items()]
+    from mirada.evaluate.words import METRICS
+
+    rows = [[METRICS[n].title if n in METRICS else n, *_figures(metric)] for n, metric in report.metrics.items()]
     per_class = [
         [name, *(_plain(figures.get(key)) for key in ("precision", "recall", "f1")), figures["recall"].n]
         for name, figures in report.per_class.items()
@@ -202,11 +206,11 @@ def evaluate_lines(
 
 
 def _figures(metric: Metric) -> list[object]:
-    return [f"{metric.value:.4f}", f"{metric.low:.4f}", f"{metric.high:.4f}", metric.n]
+    return [*(decimal(value, 4) for value in (metric.value, metric.low, metric.high)), metric.n]
 
 
 def _plain(metric: Metric | None) -> str:
-    return "–" if metric is None else f"{metric.value:.3f}"
+    return "–" if metric is None else decimal(metric.value, 3)
 
 
 @click.command(help=str(msg("List the runs.")), epilog=str(msg("Example: mirada runs")))

@@ -69,15 +69,16 @@ class LeakageScores:
         """The comparison as a sentence; empty where nothing is affected."""
         if self.affected is None:
             return ()
-        without = f"{100 * self.unaffected.value:.1f} %" if self.unaffected else "–"
+        if self.unaffected is None:
+            return (msg("Each of these photographs has a copy in train or val: the accuracy says nothing."),)
         return (
             msg(
                 "Accuracy {all:.1f} % with the {n} photographs that have a copy in train or val "
-                "(on them alone {affected:.1f} %), {without} without them.",
+                "(on them alone {affected:.1f} %), {without:.1f} % without them.",
                 all=100 * self.all.value,
                 n=self.affected.n,
                 affected=100 * self.affected.value,
-                without=without,
+                without=100 * self.unaffected.value,
             ),
         )
 

@@ -88,6 +88,7 @@ METRICS: Mapping[str, MetricWords] = {
 }
 
 STAGES: Mapping[str, Message] = {
+    "prepare": msg("preparing"),
     "add": msg("adding"),
     "split": msg("splitting"),
     "embed": msg("embedding"),

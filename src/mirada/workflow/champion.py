@@ -72,21 +72,24 @@ def _champion_probs(
 def _sentence(comparison: Comparison, champion: Bundle) -> Message:
     values = {
         "version": champion.version,
-        "difference": f"{100 * comparison.difference.value:+.1f}",
-        "p": f"{comparison.p_value:.2g}",
+        "difference": abs(100 * comparison.difference.value),
+        "p": comparison.p_value,
         "n": comparison.difference.n,
     }
     if comparison.verdict == "a better":
         return msg(
-            "Better than the champion, version {version}, by {difference} points (p = {p}, n = {n}): the new champion.",
+            "Better than the champion, version {version}, "
+            "by {difference:.1f} points (p = {p:.2g}, n = {n}). It takes over.",
             **values,
         )
     if comparison.verdict == "b better":
         return msg(
-            "Worse than the champion, version {version}, by {difference} points (p = {p}, n = {n}): it stays.", **values
+            "Worse than the champion, version {version}, by {difference:.1f} points (p = {p:.2g}, n = {n}): it stays.",
+            **values,
         )
     return msg(
-        "A tie with the champion, version {version}: {difference} points (p = {p}, n = {n}); it stays.", **values
+        "A tie with the champion, version {version}: {difference:.1f} points apart (p = {p:.2g}, n = {n}); it stays.",
+        **values,
     )
 
 

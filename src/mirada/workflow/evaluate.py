@@ -19,6 +19,7 @@ from mirada.errors import DecodeError, NotEnoughData
 from mirada.evaluate.compare import Comparison, compare
 from mirada.evaluate.metrics import evaluate as judge
 from mirada.evaluate.report import ReportContext
+from mirada.imaging.base import REASONS
 from mirada.ingest import sample_id
 from mirada.messages import Message, msg, msg_n
 from mirada.predict.manifest import MANIFEST_NAME, load_manifest
@@ -184,9 +185,9 @@ def _unreadable(answered: _Answered) -> tuple[Message, ...]:
     uri, reason = answered.unreadable[0]
     return (
         msg_n(
-            "{n} photograph could not be read: {uri} ({reason}).",
-            "{n} photographs could not be read, such as {uri} ({reason}).",
-            n=len(answered.unreadable), uri=uri, reason=reason,
+            "{n} photograph could not be read: {uri}. {reason}",
+            "{n} photographs could not be read, such as {uri}. {reason}",
+            n=len(answered.unreadable), uri=uri, reason=REASONS.get(reason, reason),
         ),
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from mirada.catalog.catalog import Catalog
+from mirada.catalog.records import ModelVersion
 from mirada.embed.backbone import Backbone
 from mirada.engine.base import Progress, Silent
 from mirada.errors import NotEnoughData
@@ -15,6 +16,7 @@ from mirada.evaluate.leakage import score_leakage
 from mirada.evaluate.metrics import evaluate
 from mirada.evaluate.report import ReportContext
 from mirada.messages import Message, msg
+from mirada.predict.manifest import load_manifest
 from mirada.release.bundle import BundleFacts, ParityCheck, write_bundle
 from mirada.release.registry import Registry, checked_name, safe_name
 from mirada.sources.base import Source
@@ -135,6 +137,7 @@ class _Training:
             class_weight=self.request.class_weight,
             source=self.source,
         )
+        self.run_id = self._interrupted_run(config, dataset_id, divided.saved_id) or self.run_id
         run = Run(
             run_id=self.run_id,
             status="running",
@@ -148,6 +151,14 @@ class _Training:
         )
         self.catalog.save_run(run)
         return run
+
+    def _interrupted_run(self, config: TrainConfig, dataset_id: str, split_id: str) -> str | None:
+        """The id of a run that was killed at this very work: it is taken up instead of begun anew."""
+        asked = (config, dataset_id, split_id)
+        for run in reversed(self.catalog.runs(status="interrupted")):
+            if (run.config, run.dataset_id, run.split_id) == asked:
+                return run.run_id
+        return None
 
     def _learn(self, run: Run, added: Added | None, backbone: Backbone, data: Dataset, divided: Divided) -> TrainResult:
         embedded = embed(
@@ -232,6 +243,8 @@ class _Training:
     ) -> tuple[Bundle, Verdict]:
         registry = Registry(self.workspace, self.catalog)
         name = self.request.name or self._default_name()
+        if (done := next((m for m in registry.versions(name) if m.run_id == run.run_id), None)) is not None:
+            return self._registered(registry, done)
         verdict = judge(self.workspace, registry.champion(name), predictions, material.ask)
         parity_ids = (material.divided.split.val or material.divided.split.test)[:PARITY_SAMPLES]
         rows = material.rows(parity_ids)
@@ -246,6 +259,15 @@ class _Training:
             return write_bundle(path, backbone=material.backbone, head=head, facts=facts, parity=parity)
 
         return registry.add(name, write, is_better=verdict.is_better), verdict
+
+    def _registered(self, registry: Registry, model: ModelVersion) -> tuple[Bundle, Verdict]:
+        """The version that a killed run had registered before it could say so."""
+        champion = registry.champion(model.name)
+        if champion is None:
+            registry.promote(f"{model.name}@{model.version}", reason="first")
+        bundle = load_manifest(registry.resolve(f"{model.name}@{model.version}"))
+        told = msg("An interrupted run had registered this model already: it is the same.")
+        return bundle, Verdict(champion is None or champion.version == model.version, told)
 
     def _report(self, material: Material, bundle: Bundle, head: Head, report: EvalReport) -> Path:
         source = self.source
