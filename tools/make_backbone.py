@@ -2,7 +2,7 @@
 
     python tools/make_backbone.py --photos imagenette/train:3 --photos caltech101/train:3 … \
         --teacher mobilenetv2_100=WEIGHTS --teacher deit_tiny_patch16_224=WEIGHTS --held-out imagenette/val … \
-        --work DIR [--init src/mirada/embed/mirada-small.onnx] [--views 600000] [--out FILE] [--export-only]
+        --work DIR [--init src/mirada/embed/mirada-small.onnx] [--views 1000000] [--out FILE] [--export-only]
 
 `--photos FOLDER:VIEWS[:LIMIT]` is a folder, how many views of each photograph, and how many photographs at most. Run
 it again after an interruption and it goes on. `--init` starts from a shipped file instead of random weights.
@@ -114,7 +114,7 @@ def parsed() -> argparse.Namespace:
     """The command line; the defaults are the recipe of the shipped file."""
     parser = argparse.ArgumentParser(description="Make the shipped backbone.")
     recipe = DistillConfig(
-        views=600_000, batch=192, muon_lr=0.04, cooldown=0.5, warmup=150, sizes=((0.0, 96), (0.7, 128))
+        views=1_000_000, batch=192, muon_lr=0.04, cooldown=0.5, warmup=150, sizes=((0.0, 96), (0.75, 128))
     )
     parser.add_argument("--photos", action="append", type=photo_set, default=[])
     parser.add_argument("--held-out", action="append", type=Path, default=[])
