@@ -11,7 +11,7 @@ core: $(UV)
 	@if [ -e .venv/.all ]; then echo "full set-up kept (rm -r .venv for the core alone)"; else $(UV) sync --quiet --locked; fi
 
 all: $(UV)
-	$(UV) sync --quiet --locked --all-extras --all-groups
+	$(UV) sync --quiet --locked --all-extras --group dev
 	@touch .venv/.all
 
 demo: core
@@ -32,6 +32,7 @@ check: all
 	.venv/bin/lint-imports
 
 bench: all
+	$(UV) sync --quiet --locked --all-extras --all-groups
 	$(PY) -m benchmarks
 
 format: all

@@ -1,0 +1,1 @@
+"""Decisions to and from other tools: CSV and Label Studio."""

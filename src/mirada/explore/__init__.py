@@ -1,0 +1,1 @@
+"""What the photographs are like: numbers, a map, and a page that stands alone."""

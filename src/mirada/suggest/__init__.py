@@ -1,0 +1,1 @@
+"""Which unlabelled photographs to label next, and how far one has come."""
