@@ -19,14 +19,16 @@ from mirada.errors import BackboneError, InputError, UsageError
 from mirada.messages import Message
 
 torch = pytest.importorskip("torch")
+from torch.nn import functional  # noqa: E402
 
 from mirada.training.distill import DistillConfig, PhotoSet, distill, initial_weights  # noqa: E402
 from mirada.training.distill_augment import normalised  # noqa: E402
 from mirada.training.distill_data import ViewSpec, prepare_views  # noqa: E402
-from mirada.training.distill_export import export_student, load_student_weights  # noqa: E402
+from mirada.training.distill_export import export_student  # noqa: E402
+from mirada.training.distill_init import load_student_weights  # noqa: E402
 from mirada.training.distill_loop import Distiller, batch_rows, distill_loss  # noqa: E402
 from mirada.training.distill_teachers import BackboneTeacher  # noqa: E402
-from mirada.training.students import STUDENTS, build_student, count_macs, fused  # noqa: E402
+from mirada.training.students import STUDENTS, Block, build_student, count_macs, fused  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -169,6 +171,28 @@ def test_training_goes_on_from_a_shipped_file(photos: Path, teacher: Path, train
         assert torch.allclose(again.eval()(x), wanted, atol=1e-2 * float(wanted.abs().max()))
     with pytest.raises(BackboneError, match="does not hold a mirada-small"):
         load_student_weights(out, build_student(STUDENTS["mirada-small"], seed=0), x)
+
+
+def test_a_narrower_student_starts_from_the_channels_that_matter(tmp_path: Path) -> None:
+    wide = build_student(STUDENTS["mirada-medium"], seed=0)
+    x = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for layer in wide.body:
+            if isinstance(layer, Block):  # half of the hidden channels say next to nothing
+                layer.second[1].weight.fill_(1.0)
+                layer.second[0].weight[:, ::2] *= 1e-4
+        next(layer for layer in wide.body if isinstance(layer, Block)).second[1].weight.fill_(1e-6)
+        wide.train()(x)
+    out = tmp_path / "wide.onnx"
+    export_student(wide, out, licence="none", about={})
+    narrow = build_student(STUDENTS["mirada-small"], seed=1)
+    load_student_weights(out, narrow, x)
+    with torch.no_grad():
+        wanted, got = fused(wide)(x), narrow.eval()(x)
+    assert float(functional.cosine_similarity(got, wanted).min()) > 0.95
+    export_student(narrow, tmp_path / "narrow.onnx", licence="none", about={})
+    with pytest.raises(BackboneError, match="does not hold a mirada-medium"):
+        load_student_weights(tmp_path / "narrow.onnx", wide, x)
 
 
 def test_unreadable_and_held_out_photographs_are_left_out(photos: Path, teacher: Path, tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from mirada.errors import UsageError
 from mirada.messages import msg
 from mirada.training.distill_augment import normalised
 from mirada.training.distill_data import PhotoSet, Views, ViewSpec, content_hashes, prepare_views
-from mirada.training.distill_export import export_student, load_student_weights
+from mirada.training.distill_export import export_student
+from mirada.training.distill_init import load_student_weights
 from mirada.training.distill_loop import DistillConfig, Distiller, read_checkpoint
 from mirada.training.distill_teachers import open_teacher
 from mirada.training.students import STUDENTS, build_student
@@ -48,8 +49,8 @@ def distill(
     photos: folders of photographs; labels are not read. teachers: (timm name, weights file) or (ONNX path, None).
     work: where views and the checkpoint are kept (default: beside `out`); a second call with `resume` goes on
     there and ends with the same weights as an undisturbed one. held_out: folders whose photographs, byte for byte,
-    are left out. init: a backbone file of the same student to start from. after_step: called with the run after
-    every step, to evaluate or to stop it.
+    are left out. init: a backbone file of the same student, or of a wider one, to start from. after_step: called
+    with the run after every step, to evaluate or to stop it.
 
     Raises InputError, NotEnoughData or UsageError for what was given, BackboneError for teachers that do not fit,
     a loss that is not finite, or a student whose file fails its check.

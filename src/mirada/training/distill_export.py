@@ -133,46 +133,6 @@ def student_onnx(folded: Student, metadata: Mapping[str, str]) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def load_student_weights(path: Path, student: Student, views: torch.Tensor) -> None:
-    """Start `student` from the weights in a backbone file that `export_student` wrote.
-
-    Folding has dissolved the batch norms into the convolutions. Each is set anew so that it changes nothing:
-    its scale and shift undo the normalisation by the statistics of `views`, normalised images (n, 3, S, S).
-    Raises BackboneError where the file holds another network.
-    """
-    graph = onnx.load(path).graph
-    halves = [numpy_helper.to_array(t) for t in graph.initializer if t.data_type == TensorProto.FLOAT16]
-    kept = [torch.from_numpy(values.astype(np.float32)) for values in halves]
-    units = [module for module in student.modules() if isinstance(module, nn.Sequential) and _is_unit(module)]
-    shapes = [tensor.shape for unit in units for tensor in (unit[0].weight, unit[1].bias)]
-    if shapes != [tensor.shape for tensor in kept]:
-        raise BackboneError(
-            msg("{path} does not hold a {name}.", path=path, name=student.spec.name),
-            msg("Start from a file that `mirada distill` wrote for the same student."),
-        )
-    hooks = []
-    for unit, weight, bias in zip(units, kept[::2], kept[1::2], strict=True):
-        unit[0].weight.data.copy_(weight)
-        unit[1].bias.data.copy_(bias)
-        hooks.append(unit[1].register_forward_pre_hook(_undo_normalisation))
-    with torch.no_grad():
-        student.eval()(views)
-    for hook in hooks:
-        hook.remove()
-
-
-def _undo_normalisation(norm: nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
-    variance, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
-    norm.running_mean.copy_(mean)
-    norm.running_var.copy_(variance)
-    norm.weight.data.copy_((variance + norm.eps).sqrt())
-    norm.bias.data.add_(mean)
-
-
-def _is_unit(module: nn.Sequential) -> bool:
-    return len(module) > 1 and isinstance(module[0], nn.Conv2d) and isinstance(module[1], nn.BatchNorm2d)
-
-
 def _check_parity(data: bytes, folded: Student, spec: PreprocessSpec) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, spec.input_size, spec.input_size, 3), dtype=np.uint8)

@@ -43,7 +43,10 @@ STUDENTS = {
     spec.name: spec
     for spec in (
         StudentSpec(
-            "mirada-small", 16, (Stage(32, 32, 1), Stage(64, 64, 2), Stage(160, 80, 5), Stage(288, 144, 1)), 512, 160
+            "mirada-small", 16, (Stage(32, 16, 0), Stage(64, 32, 2), Stage(160, 64, 5), Stage(288, 144, 1)), 512, 160
+        ),
+        StudentSpec(
+            "mirada-medium", 16, (Stage(32, 32, 1), Stage(64, 64, 2), Stage(160, 80, 5), Stage(288, 144, 1)), 512, 160
         ),
         StudentSpec("mirada-nano", 8, (Stage(16, 16, 1), Stage(32, 16, 1), Stage(64, 32, 1)), 64, 64),
     )
