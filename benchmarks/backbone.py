@@ -36,13 +36,13 @@ from mirada.imaging.decode import read_file
 from mirada.imaging.preprocess import load_input
 from mirada.release.export import convert_timm
 from mirada.training.distill_data import SUFFIXES
+from mirada.training.distill_eval import knn_accuracy
 from mirada.training.distill_export import export_student
 from mirada.training.head import fit_head
 from mirada.training.students import STUDENTS, build_student
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
-NEIGHBOURS, SOFTNESS = 20, 0.07
 ROUNDS, ROUND_S = 5, 2.0
 COLD = """
 import time; start = time.perf_counter()
@@ -76,16 +76,6 @@ def embeddings(backbone: Backbone, paths: list[Path], cache: Path) -> Floats:
     found = np.stack(list(Network(backbone.onnx_path).run(load_input(read_file(path), spec) for path in paths)))
     np.save(kept, found)
     return found
-
-
-def knn_accuracy(train: Floats, y: Ints, test: Floats, wanted: Ints) -> float:
-    """Share of `test` whose weighted neighbours in `train` name the wanted class."""
-    unit, query = (X / np.linalg.norm(X, axis=1, keepdims=True) for X in (train, test))
-    likeness = query @ unit.T
-    near = np.argpartition(-likeness, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
-    weights = np.exp(np.take_along_axis(likeness, near, 1) / SOFTNESS)
-    votes = np.stack([(weights * (y[near] == label)).sum(1) for label in range(int(y.max()) + 1)], axis=1)
-    return float((votes.argmax(1) == wanted).mean())
 
 
 def probe_answers(train: Floats, y: Ints, test: Floats) -> Ints:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +19,21 @@ Mirada = Callable[..., object]
 def test_distil_then_train(mirada: Mirada, photos: Path, backbone_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "small.onnx"
     options = ["--teacher", backbone_file, "--student", "mirada-nano", "--views", "960", "--batch", "32"]
-    called = mirada("distill", photos, "-o", out, *options, "--json")
+    judged = tmp_path / "judged"
+    for folder in sorted(photos.glob("*/"))[:2]:
+        shutil.copytree(folder, judged / folder.name)
+    judge = ["--evaluate", judged, "--evaluate-every", "20"]
+    called = mirada("distill", photos, "-o", out, *options, *judge, "--json")
     assert called.status == 0, called.err
+    curve = [json.loads(line) for line in (tmp_path / "small.work" / "curve.jsonl").read_text().splitlines()]
+    assert [mark["views"] for mark in curve] == [640, 960]
+    assert all(0.0 <= mark["knn"] <= 1.0 and 0.5 <= mark["probe"] <= 1.0 for mark in curve)
+    assert "linear probe" in called.err
     assert called.document["dim"] == load_backbone(out).dim == 64
     trained = mirada("train", photos, "--backbone", out, "--json")
     assert trained.status == 0, trained.err
     assert trained.document["test"]["accuracy"]["value"] >= 0.8
-    again = mirada("distill", photos, "-o", out, *options, "--json")
+    again = mirada("distill", photos, "-o", out, *options, *judge, "--json")
     assert again.document["sha256"] == called.document["sha256"]
 
 

@@ -59,8 +59,17 @@ PHOTO_SET = "mirada.training.distill:PhotoSet"
     help=str(msg("Photographs to leave out, byte for byte, because they are for testing.")),
 )  # fmt: skip
 @click.option(
+    "--evaluate", "evaluate_on", multiple=True, type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help=str(msg("Folder per class to judge the student on as it learns; left out of learning.")),
+)  # fmt: skip
+@click.option(
+    "--evaluate-every", default=1000, show_default=True, type=click.IntRange(min=1), metavar="STEPS",
+    help=str(msg("Steps between two judgements.")),
+)  # fmt: skip
+@click.option(
     "--init", type=click.Path(path_type=Path), metavar="FILE.onnx",
-    help=str(msg("A backbone of the same student to start from.")),
+    help=str(msg("A backbone of the same student, or of a wider one, to start from.")),
 )  # fmt: skip
 @click.option("--licence", default="not stated", help=str(msg("Licence note to write into the backbone.")))
 @click.option("--seed", default=0, show_default=True, metavar="N", help=str(msg("Seed of crops, order and weights.")))
@@ -69,7 +78,7 @@ PHOTO_SET = "mirada.training.distill:PhotoSet"
 def distill(
     *, photos: tuple[Path, ...], output: Path, teachers: tuple[str, ...],
     weights: tuple[Path, ...], views: int, views_per_photo: int, student: str, batch: int,
-    held_out: tuple[Path, ...], init: Path | None, licence: str, seed: int, afresh: bool,
+    held_out: tuple[Path, ...], evaluate_on: tuple[Path, ...], evaluate_every: int, init: Path | None, licence: str, seed: int, afresh: bool,
 ) -> Result:  # fmt: skip
     """Distil, and say how to use the result."""
     from mirada.workflow.extras import by_dotted_name
@@ -86,6 +95,8 @@ def distill(
         [(name, weights[i] if i < len(weights) else None) for i, name in enumerate(teachers)],
         output,
         held_out=held_out,
+        evaluate_on=evaluate_on,
+        evaluate_every=evaluate_every,
         init=init,
         licence=licence,
         resume=not afresh,

@@ -19,6 +19,7 @@ from mirada.errors import UsageError
 from mirada.messages import msg
 from mirada.training.distill_augment import normalised
 from mirada.training.distill_data import PhotoSet, Views, ViewSpec, content_hashes, prepare_views
+from mirada.training.distill_eval import Watch, both
 from mirada.training.distill_export import export_student
 from mirada.training.distill_init import load_student_weights
 from mirada.training.distill_loop import DistillConfig, Distiller, read_checkpoint
@@ -28,6 +29,7 @@ from mirada.training.students import STUDENTS, build_student
 __all__ = ["DistillConfig", "PhotoSet", "distill"]
 
 CALIBRATION_VIEWS = 256
+CURVE_NAME = "curve.jsonl"
 
 
 def distill(
@@ -38,6 +40,8 @@ def distill(
     *,
     work: Path | None = None,
     held_out: Sequence[Path] = (),
+    evaluate_on: Sequence[Path] = (),
+    evaluate_every: int = 1000,
     init: Path | None = None,
     licence: str = "not stated",
     resume: bool = True,
@@ -49,8 +53,10 @@ def distill(
     photos: folders of photographs; labels are not read. teachers: (timm name, weights file) or (ONNX path, None).
     work: where views and the checkpoint are kept (default: beside `out`); a second call with `resume` goes on
     there and ends with the same weights as an undisturbed one. held_out: folders whose photographs, byte for byte,
-    are left out. init: a backbone file of the same student, or of a wider one, to start from. after_step: called
-    with the run after every step, to evaluate or to stop it.
+    are left out. evaluate_on: folders with a folder per class, left out too, on which the student is judged by k-NN
+    and a linear probe every `evaluate_every` steps; figures go to `work`/curve.jsonl. init: a backbone file of the
+    same student, or of a wider one, to start from. after_step: called with the run after every step, to evaluate or
+    to stop it.
 
     Raises InputError, NotEnoughData or UsageError for what was given, BackboneError for teachers that do not fit,
     a loss that is not finite, or a student whose file fails its check.
@@ -67,12 +73,15 @@ def distill(
         opened,
         folder,
         spec=ViewSpec(side=_largest_side(config), seed=config.seed),
-        exclude=content_hashes(held_out),
+        exclude=content_hashes([*held_out, *evaluate_on]),
         progress=shown,
     )
     distiller = Distiller(config, views, folder, init=initial_weights(init, config, views) if init else None)
     if resume and distiller.restore():
         shown.note(msg("Taken up at step {step} of {total}.", step=distiller.step, total=config.n_steps))
+    if evaluate_on:
+        curve = Watch(evaluate_on, folder / CURVE_NAME, every=evaluate_every, seed=config.seed, progress=shown)
+        after_step = both(curve, after_step)
     distiller.run(shown, after_step=after_step)
     student, about = read_checkpoint(distiller.checkpoint)
     return export_student(student, out, licence=licence, about=about)
