@@ -72,7 +72,10 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a person (or a rule a person chose) decided on a sample. Append-only."""
+    """What a person (or a rule a person chose) decided on a sample. Append-only.
+
+    `check`: the issue it answers; None: it is about the photograph as a whole.
+    """
 
     sample_id: str
     action: Action
@@ -81,6 +84,7 @@ class Decision:
     by: str = ""
     reason: str = ""
     at: str = ""
+    check: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,7 @@ class PreprocessSpec:
 class TrainConfig:
     """What a run was asked to do. Fields at 0 or "" matter only to networks of the `train` extra.
 
-    `source`: the source whose samples it used; None: all of the workspace.
+    `source`: the source whose samples it used; None: all of the workspace. `subset`: "NAME@HASH" of its recipe.
     """
 
     recipe: str = "head"
@@ -148,6 +152,7 @@ class TrainConfig:
     head: Literal["logistic", "mlp"] = "logistic"
     class_weight: Literal["none", "balanced"] = "none"
     source: str | None = None
+    subset: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

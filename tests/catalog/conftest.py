@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -112,10 +112,16 @@ def _count_rows(connection: sa.Connection) -> Counter[tuple[str, str, str, str]]
     for row in rows:
         if row.undoes is None and row.decision_id not in undone:
             n[("decisions", row.action, "", "")] += 1
+    log: dict[str, list[sa.Row]] = {}
+    for row in rows:
+        log.setdefault(row.sample_id, []).append(row)
     for row in connection.execute(sa.select(schema.issues)):
+        is_open = bool(row.is_issue) and _is_open(row, status, log.get(row.sample_id, []), undone)
+        assert row.is_open == is_open
+        n[("open", row.check, "", "")] += is_open
         n[("scores", row.check, "", "")] += 1
         if row.is_issue:
-            n[("issues", row.check, status[row.sample_id], "")] += 1
+            n[("issues", row.check, status.get(row.sample_id, "rejected"), "")] += 1
     for row in connection.execute(sa.select(schema.jobs)):
         n[("jobs", row.kind, row.status, "")] += 1
     labels = {}
@@ -126,4 +132,13 @@ def _count_rows(connection: sa.Connection) -> Counter[tuple[str, str, str, str]]
     for row in connection.execute(sa.select(schema.feedback)):
         model, version, label = labels[row.prediction_id]
         n[("feedback", model, version, "right" if label == row.true_label else "wrong")] += 1
-    return n
+    return Counter({key: total for key, total in n.items() if total})
+
+
+def _is_open(issue: sa.Row, status: dict[str, str], log: Sequence[sa.Row], undone: set[int]) -> bool:
+    """The rule of `mirada.catalog.queues`, told again."""
+    if status.get(issue.sample_id, "live") != "live":
+        return False
+    made = [row for row in log if row.decision_id > issue.made_after]
+    in_force = [row for row in made if row.undoes is None and row.decision_id not in undone]
+    return not any(row.action != "restore" and row.check in (None, issue.check) for row in in_force)

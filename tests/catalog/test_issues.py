@@ -58,7 +58,7 @@ def test_the_queue_and_its_counter_follow_decisions(catalog: Catalog, ids: list[
     catalog.decide([Decision(ids[0], "drop"), Decision(ids[1], "ambiguous")])
     assert catalog.counts()["by_check"] == {"dark": 1}
     assert [row.issue.sample_id for row in catalog.issues("dark")] == [ids[2]]
-    assert len(list(catalog.issues("dark", status=None))) == 3
+    assert len(list(catalog.issues("dark", open_only=False))) == 3
     catalog.undo(2)
     assert catalog.counts()["by_check"] == {"dark": 3}
 

@@ -74,7 +74,7 @@ def test_a_catalogue_of_a_later_version_is_refused_and_left_alone(sqlite_url: st
         connection.execute("UPDATE alembic_version SET version_num = '0099'")
     connection.close()
     before = (tmp_path / "catalog.sqlite").read_bytes()
-    with pytest.raises(WorkspaceTooNew, match="has version 0099; this Mirada knows versions up to 0001"):
+    with pytest.raises(WorkspaceTooNew, match="has version 0099; this Mirada knows versions up to 0002"):
         Catalog.open(sqlite_url)
     assert (tmp_path / "catalog.sqlite").read_bytes() == before
 

@@ -13,7 +13,8 @@ from sqlalchemy.engine import Connection
 from mirada.catalog.counters import Tally
 from mirada.catalog.database import Database, chunked, now
 from mirada.catalog.decisions import State, count_state, replay_samples, with_decisions
-from mirada.catalog.records import AddCounts
+from mirada.catalog.queues import UNREADABLE
+from mirada.catalog.records import AddCounts, photo_id
 from mirada.catalog.schema import issues, rejected, samples, sources
 from mirada.types import Rejected, Sample
 
@@ -104,12 +105,12 @@ def _add_samples(connection: Connection, batch: list[Sample], tally: Tally) -> C
             _count_split(tally, row, changes)
             again.append(row.sample_id)
         counts["changed" if is_changed else "known"] += 1
+    _drop_rejected(connection, batch, tally)
     if new:
         connection.execute(sa.insert(samples), new)
         again += with_decisions(connection, [str(row["sample_id"]) for row in new])
     _update_samples(connection, updates)
     _drop_issues(connection, stale, tally)
-    _drop_rejected(connection, batch, tally)
     replay_samples(connection, again, tally)
     return counts
 
@@ -168,11 +169,14 @@ def _drop_issues(connection: Connection, sample_ids: Sequence[str], tally: Tally
     if not sample_ids:
         return
     of_these = issues.c.sample_id.in_(sample_ids)
-    query = sa.select(issues.c.check, issues.c.is_issue, samples.c.status).join(samples)
-    for check, is_issue, status in connection.execute(query.where(of_these)):
+    at = samples.c.sample_id == issues.c.sample_id
+    columns = (issues.c.check, issues.c.is_issue, issues.c.is_open, samples.c.status)
+    query = sa.select(*columns).select_from(issues.outerjoin(samples, at))
+    for check, is_issue, is_open, status in connection.execute(query.where(of_these)):
         tally.add(-1, "scores", check)
+        tally.add(-int(is_open), "open", check)
         if is_issue:
-            tally.add(-1, "issues", check, status)
+            tally.add(-1, "issues", check, status or UNREADABLE)
     connection.execute(sa.delete(issues).where(of_these))
 
 
@@ -185,7 +189,8 @@ def _add_rejected(connection: Connection, batch: list[Rejected], tally: Tally) -
         facts = {name: getattr(photo, name) for name in ("reason", "detail", "n_bytes", "mtime_ns")}
         row = held.get((photo.uri, photo.source))
         if row is None:
-            new.append({"uri": photo.uri, "source": photo.source, "rejected_at": now(), **facts})
+            place = {"sample_id": photo_id(photo.source, photo.uri), "uri": photo.uri, "source": photo.source}
+            new.append({**place, "rejected_at": now(), **facts})
             tally.add(1, "rejected", photo.reason, photo.source)
         elif any(row._mapping[name] != value for name, value in facts.items()):
             updates.append({"key": row.rejected_id, **facts})
@@ -217,4 +222,5 @@ def _drop_rejected(connection: Connection, batch: list[Sample], tally: Tally) ->
     for row in gone:
         tally.add(-1, "rejected", row.reason, row.source)
     if gone:
+        _drop_issues(connection, [row.sample_id for row in gone], tally)
         connection.execute(sa.delete(rejected).where(rejected.c.rejected_id.in_([row.rejected_id for row in gone])))

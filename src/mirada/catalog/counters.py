@@ -6,6 +6,7 @@ transaction. Kinds and their keys:
     samples    status, label, split      rejected   reason, source
     sources    source                    decided    status (samples with a decision in force)
     decisions  action (in force)         issues     check, status of the sample (flagged ones)
+    open       check (issues to decide)
     scores     check (all scored)        feedback   model, version, "right" | "wrong"
     jobs       kind, status              predictions  model, version, "ok" | "rejected" | "error"
 """

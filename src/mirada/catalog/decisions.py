@@ -21,9 +21,10 @@ from sqlalchemy.engine import Connection
 
 from mirada.catalog.counters import Tally
 from mirada.catalog.database import Database, chunked, now
+from mirada.catalog.queues import IN_FORCE, UNREADABLE, settle_issues, undo_rows
 from mirada.catalog.records import HistoryRow, Status
 from mirada.catalog.schema import decisions as log
-from mirada.catalog.schema import issues, samples
+from mirada.catalog.schema import issues, rejected, samples
 from mirada.errors import Conflict, InputError, NotFound
 from mirada.messages import msg
 from mirada.types import Action, Decision
@@ -36,9 +37,6 @@ _STATUS_AFTER: Mapping[str, Status] = {
     "drop": "dropped",
     "ambiguous": "ambiguous",
 }
-_undo_rows = log.alias("undo_rows")
-_NOT_UNDONE = ~sa.exists().where(_undo_rows.c.undoes == log.c.decision_id)
-IN_FORCE = sa.and_(log.c.undoes.is_(None), _NOT_UNDONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,9 @@ class State:
     n_decisions: int = 0
 
     def after(self, action: str, new: str | None) -> State:
-        """The state once `action` is decided."""
+        """The state once `action` is decided; what cannot be read stays so."""
+        if self.status == UNREADABLE:
+            return self
         made = replace(self, status=_STATUS_AFTER[action], n_decisions=self.n_decisions + 1)
         return replace(made, label=new, label_source="decision") if action == "relabel" else made
 
@@ -70,17 +70,23 @@ class DecisionLog:
 
     _db: Database
 
-    def decide(self, decisions: Iterable[Decision]) -> list[int]:
+    def decide(self, decisions: Iterable[Decision], *, open_only: bool = False) -> list[int]:
         """Record decisions, all or none, and return their ids in order.
 
         Where `decision.old` is given it must hold now (the label for a relabel, else the status), or Conflict
-        is raised: somebody else decided first. `at` is set where it is empty. Raises NotFound for an unknown
-        sample, InputError for an unknown action or a relabel without a new label.
+        is raised: somebody else decided first. So it is with `open_only` where the issue that a decision answers
+        was settled before this call. `at` is set where it is empty. A photograph that cannot be read may be kept
+        or dropped, by the id that it would have as a sample. Raises NotFound for an unknown sample, InputError
+        for an unknown action or a relabel without a new label.
         """
         ids: list[int] = []
         with self._db.write() as connection:
+            wanted = list(decisions)
             tally = Tally()
-            for batch in chunked(decisions):
+            if open_only:  # all of them before any: two issues of one photograph may be settled by one call
+                for batch in chunked(wanted):
+                    _refuse_settled(connection, batch)
+            for batch in chunked(wanted):
                 ids += _decide_batch(connection, batch, tally)
             tally.apply(connection)
         return ids
@@ -131,6 +137,7 @@ def replay_samples(connection: Connection, sample_ids: Iterable[str], tally: Tal
     for batch in chunked(sample_ids):
         current = _current(connection, batch)
         _settle(connection, current, _replayed(connection, current), tally)
+        settle_issues(connection, batch, tally)
 
 
 def with_decisions(connection: Connection, sample_ids: Sequence[str]) -> list[str]:
@@ -142,17 +149,55 @@ def with_decisions(connection: Connection, sample_ids: Sequence[str]) -> list[st
 def _decide_batch(connection: Connection, batch: list[Decision], tally: Tally) -> list[int]:
     current = _current(connection, [decision.sample_id for decision in batch])
     after = {sample_id: row.state for sample_id, row in current.items()}
+    ids = {decision.sample_id for decision in batch}
+    after |= _unreadable(connection, ids - after.keys())
     rows = []
     for decision in batch:
         _check(decision, after)
         old = after[decision.sample_id]
         new = after[decision.sample_id] = old.after(decision.action, decision.new)
         tally.add(1, "decisions", decision.action)
-        rows.append(_log_row(decision.sample_id, decision.action, old, new, decision.by, decision.reason, decision.at))
+        rows.append(_log_row(decision, old, new))
     statement = sa.insert(log).returning(log.c.decision_id, sort_by_parameter_order=True)
-    ids = list(connection.execute(statement, rows).scalars())
+    made = list(connection.execute(statement, rows).scalars())
     _settle(connection, current, after, tally)
-    return ids
+    settle_issues(connection, ids, tally)
+    return made
+
+
+def _unreadable(connection: Connection, sample_ids: Collection[str]) -> dict[str, State]:
+    """The state of those of the ids that cannot be read."""
+    if not sample_ids:
+        return {}
+    query = sa.select(rejected.c.sample_id).where(rejected.c.sample_id.in_(sample_ids))
+    return dict.fromkeys(connection.execute(query).scalars(), State(None, None, UNREADABLE))
+
+
+def _refuse_settled(connection: Connection, batch: Sequence[Decision]) -> None:
+    """Raise Conflict where one of these answers an issue that is settled already."""
+    wanted = {(decision.sample_id, decision.check) for decision in batch if decision.check is not None}
+    query = sa.select(issues.c.issue_id, issues.c.sample_id, issues.c.check)
+    closed = (issues.c.is_issue, ~issues.c.is_open, issues.c.sample_id.in_({sample_id for sample_id, _ in wanted}))
+    for issue_id, sample_id, check in connection.execute(query.where(*closed).order_by(issues.c.issue_id)):
+        if (sample_id, check) in wanted:
+            raise _settled_already(connection, issue_id, sample_id)
+
+
+def _settled_already(connection: Connection, issue_id: int, sample_id: str) -> Conflict:
+    query = sa.select(log.c.decision_id, log.c.action, log.c.new_label, log.c.decided_by).where(IN_FORCE)
+    last = query.where(log.c.sample_id == sample_id).order_by(log.c.decision_id.desc()).limit(1)
+    made = connection.execute(last).one()
+    what = f"relabel={made.new_label}" if made.action == "relabel" else made.action
+    return Conflict(
+        msg(
+            "Issue {issue_id} is settled already: {what} by {by}, decision {decision_id}.",
+            issue_id=issue_id,
+            what=what,
+            by=made.decided_by or "?",
+            decision_id=made.decision_id,
+        ),
+        msg("`mirada undo --id {decision_id}` takes that back; then decide anew.", decision_id=made.decision_id),
+    )
 
 
 def _check(decision: Decision, states: Mapping[str, State]) -> None:
@@ -163,6 +208,14 @@ def _check(decision: Decision, states: Mapping[str, State]) -> None:
         raise InputError(
             msg(
                 "A decision must be one of {allowed}; got {given!r}.", allowed=", ".join(ACTIONS), given=decision.action
+            )
+        )
+    if state.status == UNREADABLE and decision.action not in ("keep", "drop"):
+        raise InputError(
+            msg(
+                "Sample {sample_id} cannot be read: it can be kept as it is or dropped, not {action}.",
+                sample_id=decision.sample_id,
+                action=decision.action,
             )
         )
     if decision.action == "relabel" and not decision.new:
@@ -189,10 +242,12 @@ def _undo_batch(connection: Connection, batch: list[HistoryRow], tally: Tally, *
     for row in batch:
         tally.add(-1, "decisions", row.action)
         old = before[row.sample_id].state if row.sample_id in before else gone
-        made = _log_row(row.sample_id, "undo", old, after.get(row.sample_id, gone), by, reason, "")
-        rows.append({**made, "undoes": row.decision_id})
+        undo = Decision(row.sample_id, "restore", by=by, reason=reason, check=row.check)
+        made = _log_row(undo, old, after.get(row.sample_id, gone))
+        rows.append({**made, "action": "undo", "undoes": row.decision_id})
     connection.execute(sa.insert(log), rows)
     _settle(connection, before, after, tally)
+    settle_issues(connection, ids, tally)
 
 
 def _current(connection: Connection, sample_ids: Sequence[str]) -> dict[str, Current]:
@@ -251,32 +306,31 @@ def count_state(tally: Tally, n: int, state: State, split: str | None) -> None:
         tally.add(n, "decided", state.status)
 
 
-def _log_row(sample_id: str, action: str, old: State, new: State, by: str, reason: str, at: str) -> dict[str, object]:
+def _log_row(decision: Decision, old: State, new: State) -> dict[str, object]:
     return {
-        "sample_id": sample_id,
-        "action": action,
+        "sample_id": decision.sample_id,
+        "action": decision.action,
         "old_label": old.label,
         "new_label": new.label,
         "old_status": old.status,
         "new_status": new.status,
-        "decided_by": by,
-        "reason": reason,
-        "decided_at": at or now(),
+        "decided_by": decision.by,
+        "reason": decision.reason,
+        "decided_at": decision.at or now(),
         "undoes": None,
+        "check": decision.check,
     }
 
 
 def _history_query() -> sa.Select[*tuple[Any, ...]]:
     fields = ("decision_id", "sample_id", "action", "old_label", "new_label", "old_status", "new_status")
-    columns = [log.c[name] for name in (*fields, "decided_by", "reason", "decided_at", "undoes")]
-    undone_by = _undo_rows.c.decision_id.label("undone_by")
-    return sa.select(*columns, undone_by).select_from(
-        log.outerjoin(_undo_rows, _undo_rows.c.undoes == log.c.decision_id)
-    )
+    columns = [log.c[name] for name in (*fields, "decided_by", "reason", "decided_at", "undoes", "check")]
+    undone_by = undo_rows.c.decision_id.label("undone_by")
+    return sa.select(*columns, undone_by).select_from(log.outerjoin(undo_rows, undo_rows.c.undoes == log.c.decision_id))
 
 
 def _last_in_force(connection: Connection, n: int) -> list[HistoryRow]:
-    query = _history_query().where(log.c.undoes.is_(None), _undo_rows.c.decision_id.is_(None))
+    query = _history_query().where(log.c.undoes.is_(None), undo_rows.c.decision_id.is_(None))
     rows = connection.execute(query.order_by(log.c.decision_id.desc()).limit(max(n, 0)))
     return [HistoryRow(*row) for row in rows]
 

@@ -16,7 +16,7 @@ from mirada.errors import WorkspaceTooNew
 from mirada.messages import msg
 
 MIGRATIONS_PATH = Path(__file__).parent / "migrations"
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every migration that this code knows, oldest first; a test holds it equal to the files."""
 
 _ADVISORY_LOCK = 7_205_011

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypedDict
@@ -11,6 +12,11 @@ from mirada.types import Decision, Issue
 Status = Literal["live", "dropped", "ambiguous"]
 STATUSES: tuple[Status, ...] = ("live", "dropped", "ambiguous")
 JobStatus = Literal["queued", "running", "done", "failed"]
+
+
+def photo_id(source: str, uri: str) -> str:
+    """The id of the photograph at `uri` in `source`, readable or not: what `mirada.ingest.sample_id` gives."""
+    return hashlib.sha256(f"{source}\0{uri}".encode()).hexdigest()[:20]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,10 @@ class AddCounts:
 
 
 class Totals(TypedDict):
-    """Totals of the catalogue, all from counters. `samples`, `by_split`, `unlabelled`, `by_check`: live ones."""
+    """Totals of the catalogue, all from counters. `samples`, `by_split`, `unlabelled`, `by_check`: live ones.
+
+    `by_check` holds unreadable photographs too; `by_check_open` leaves out what is decided.
+    """
 
     samples: int
     rejected: int
@@ -33,6 +42,7 @@ class Totals(TypedDict):
     by_status: dict[str, int]
     by_split: dict[str, int]
     by_check: dict[str, int]
+    by_check_open: dict[str, int]
     by_reason: dict[str, int]
     by_action: dict[str, int]
     by_source: dict[str, int]
@@ -53,22 +63,31 @@ class HistoryRow:
     reason: str
     at: str
     undoes: int | None = None
+    check: str | None = None
     undone_by: int | None = None
 
     def decision(self) -> Decision:
         """As the decision that was made: old and new are labels for a relabel, else statuses."""
-        old, new = self.old_status, self.new_status
-        if self.action == "relabel":
-            return Decision(self.sample_id, "relabel", self.old_label, self.new_label, self.by, self.reason, self.at)
-        return Decision(self.sample_id, self.action, old, new, self.by, self.reason, self.at)  # type: ignore[arg-type]
+        labels, statuses = (self.old_label, self.new_label), (self.old_status, self.new_status)
+        old, new = labels if self.action == "relabel" else statuses
+        return Decision(self.sample_id, self.action, old, new, self.by, self.reason, self.at, self.check)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
 class IssueRow:
-    """An issue with the key that decisions and pages name it by."""
+    """An issue with the key that decisions and pages name it by; `is_open`: nothing has settled it yet."""
 
     issue_id: int
     issue: Issue
+    is_open: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class IssueCounts:
+    """How many photographs a check flags, by whether that is settled."""
+
+    n_open: int
+    n_decided: int
 
 
 @dataclass(frozen=True, slots=True)

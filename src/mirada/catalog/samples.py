@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from mirada.catalog import counters
 from mirada.catalog.database import BATCH, Database, chunked
+from mirada.catalog.queues import is_settleable
 from mirada.catalog.records import STATUSES, Status, Totals
 from mirada.catalog.schema import issues, rejected, samples
 from mirada.errors import InputError, NotFound
@@ -181,6 +182,7 @@ class SampleReader:
             by_status = _sum(cells, 0)
             live = [cell for cell in cells if cell[0] == "live"]
             by_reason = _sum(counters.read(connection, "rejected"), 0)
+            flagged = counters.read(connection, "issues")
             return Totals(
                 samples=by_status.get("live", 0),
                 rejected=sum(by_reason.values()),
@@ -188,7 +190,8 @@ class SampleReader:
                 decided=counters.total(connection, "decided"),
                 by_status=by_status,
                 by_split={name: n for name, n in _sum(live, 2).items() if name},
-                by_check=_sum(counters.read(connection, "issues", b="live"), 0),
+                by_check=_sum([cell for cell in flagged if is_settleable(cell[1])], 0),
+                by_check_open=_sum(counters.read(connection, "open"), 0),
                 by_reason=by_reason,
                 by_action=_sum(counters.read(connection, "decisions"), 0),
                 by_source=_sum(counters.read(connection, "sources"), 0),

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -89,10 +90,12 @@ Index("ix_samples_content", samples.c.content_sha256, samples.c.status, samples.
 _grouped = text("group_id IS NOT NULL")
 Index("ix_samples_group", samples.c.group_id, samples.c.sample_id, sqlite_where=_grouped, postgresql_where=_grouped)
 
+# `sample_id`: the id it has as a sample once it can be read; issues and decisions name it by that.
 rejected = Table(
     "rejected",
     metadata,
     _row_key("rejected_id"),
+    _text("sample_id"),
     _text("uri"),
     _text("source"),
     _text("reason"),
@@ -101,10 +104,12 @@ rejected = Table(
     Column("mtime_ns", BigInteger),
     _text("rejected_at"),
     UniqueConstraint("uri", "source"),
+    Index("ix_rejected_sample", "sample_id"),
 )
 
 # Append-only, held by triggers. An undo is a row of its own that names the row it undoes.
 # No foreign key to samples: a sample that becomes unreadable leaves its table, what was decided on it stays.
+# `check`: what it was decided for; without one it is about the photograph as a whole.
 decisions = Table(
     "decisions",
     metadata,
@@ -119,19 +124,25 @@ decisions = Table(
     _text("reason"),
     _text("decided_at"),
     Column("undoes", BigInteger, ForeignKey("decisions.decision_id"), unique=True),
+    _text("check", nullable=True),
     Index("ix_decisions_sample", "sample_id", "decision_id"),
 )
 
+# No foreign key to samples: what cannot be read is an issue too, by the id it would have as a sample.
+# `made_after`: the last decision there was when the check first found it; only later ones close it.
+# `is_open`: flagged, and neither a decision nor the state of its sample has settled it; kept in step with both.
 issues = Table(
     "issues",
     metadata,
     _row_key("issue_id"),
-    Column("sample_id", Text, ForeignKey("samples.sample_id"), nullable=False),
+    _text("sample_id"),
     _text("check"),
     Column("score", Float, nullable=False),
     Column("is_issue", Boolean, nullable=False),
     Column("threshold", Float, nullable=False),
     _text("evidence"),
+    Column("made_after", BigInteger, nullable=False, server_default=text("0")),
+    Column("is_open", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("sample_id", "check"),
 )
 # A check scores every sample; only what it flags is ever listed, so only that is indexed.
@@ -149,6 +160,14 @@ Index(
     issues.c.issue_id,
     sqlite_where=text("is_issue = 1"),
     postgresql_where=text("is_issue"),
+)
+Index(
+    "ix_issues_open",
+    issues.c.check,
+    issues.c.score,
+    issues.c.issue_id,
+    sqlite_where=text("is_open = 1"),
+    postgresql_where=text("is_open"),
 )
 
 dataset_versions = Table(
@@ -180,6 +199,26 @@ split_members = Table(
     metadata,
     Column("split_row_id", BigInteger, ForeignKey("splits.row_id"), primary_key=True),
     Column("subset", Text, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    _text("sample_id"),
+)
+
+# A subset is a recipe and the ids it came to; no photograph is copied.
+subsets = Table(
+    "subsets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _text("recipe"),
+    _text("ids_hash"),
+    _text("dataset_id"),
+    Column("n_samples", BigInteger, nullable=False),
+    _text("made_at"),
+)
+
+subset_members = Table(
+    "subset_members",
+    metadata,
+    Column("name", Text, ForeignKey("subsets.name"), primary_key=True),
     Column("position", Integer, primary_key=True),
     _text("sample_id"),
 )
