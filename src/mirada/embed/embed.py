@@ -56,6 +56,15 @@ class Embedded:
     n_cached: int
 
 
+def read_unchanged(reader: Reader, sample: Sample) -> bytes:
+    """The bytes that `sample` was added with. Raises DecodeError: what the reader says, or changed."""
+    data = reader.read(sample.uri)
+    if content_sha256(data) != sample.content_sha256:
+        reason = msg("{uri} has changed since it was added.", uri=sample.uri)
+        raise DecodeError(reason, msg("Add its folder again."), code="changed")
+    return data
+
+
 @dataclass(frozen=True, slots=True)
 class _Load:
     """Read, check and prepare one sample; runs on the engine's workers and so can be pickled."""
@@ -67,11 +76,7 @@ class _Load:
 
     def __call__(self, sample: Sample) -> npt.NDArray[np.uint8] | DecodeError:
         try:
-            data = self.reader.read(sample.uri)
-            if content_sha256(data) != sample.content_sha256:
-                reason = msg("{uri} has changed since it was added.", uri=sample.uri)
-                return DecodeError(reason, msg("Add its folder again."), code="changed")
-            pixels = load_input(data, self.spec, limits=self.limits)
+            pixels = load_input(read_unchanged(self.reader, sample), self.spec, limits=self.limits)
         except DecodeError as error:
             return error
         return np.ascontiguousarray(pixels[:, ::-1]) if self.view == "flip" else pixels
@@ -121,7 +126,7 @@ def embed_samples(
         progress=progress or Silent(),
         failures={},
     )
-    writer = _BlockWriter(cache)
+    writer = BlockWriter(cache)
     work.progress.start(msg("Embedding with {name}", name=backbone.name), len(copies))
     try:
         for row, vector in work.vectors(list(copies.values())):
@@ -175,7 +180,7 @@ class _Work:
             yield sent.popleft(), vector
 
 
-class _BlockWriter:
+class BlockWriter:
     """Hands vectors to the cache in blocks, by time and by number."""
 
     def __init__(self, cache: EmbeddingCache | None) -> None:
@@ -185,6 +190,7 @@ class _BlockWriter:
         self._begun = time.monotonic()
 
     def add(self, sha: str, vector: Floats) -> None:
+        """One more, to be written with its block."""
         self.n_added += 1
         if self._cache is None:
             return
@@ -193,6 +199,7 @@ class _BlockWriter:
             self.flush()
 
     def flush(self) -> None:
+        """Write what waits."""
         block, self._block = self._block, []
         self._begun = time.monotonic()
         if block and self._cache is not None:

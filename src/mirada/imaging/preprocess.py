@@ -20,7 +20,7 @@ _DEFAULT_LIMITS = Limits()
 
 def load_input(data: bytes, spec: PreprocessSpec, *, limits: Limits = _DEFAULT_LIMITS) -> Pixels:
     """A photograph's bytes as uint8 RGB (input_size, input_size, 3). Raises DecodeError."""
-    return resize_crop(decode(data, min_side=_short_side(spec), limits=limits).pixels, spec)
+    return resize_crop(decode(data, min_side=short_side(spec), limits=limits).pixels, spec)
 
 
 def resize_crop(pixels: Pixels, spec: PreprocessSpec) -> Pixels:
@@ -31,11 +31,11 @@ def resize_crop(pixels: Pixels, spec: PreprocessSpec) -> Pixels:
     """
     height, width = pixels.shape[:2]
     size, short = spec.input_size, min(height, width)
-    if short == _short_side(spec):
+    if short == short_side(spec):
         top, left = (height - size) // 2, (width - size) // 2
         cut = pixels[top : top + size, left : left + size]
     else:
-        span = size * short / _short_side(spec)  # side of the centre square, in pixels of the source
+        span = size * short / short_side(spec)  # side of the centre square, in pixels of the source
         left_edge, top_edge = (width - span) / 2, (height - span) / 2
         box = (left_edge, top_edge, left_edge + span, top_edge + span)
         image = Image.fromarray(pixels).resize((size, size), _FILTERS[spec.interpolation], box=box)
@@ -43,7 +43,8 @@ def resize_crop(pixels: Pixels, spec: PreprocessSpec) -> Pixels:
     return _grey(cut) if spec.channels == "grey" else np.ascontiguousarray(cut)
 
 
-def _short_side(spec: PreprocessSpec) -> int:
+def short_side(spec: PreprocessSpec) -> int:
+    """The short side, in pixels, that a photograph is resized to: the `min_side` it is decoded with."""
     return max(spec.resize, spec.input_size)  # a centre larger than the picture is asked for: fill it
 
 

@@ -40,7 +40,8 @@ _MOST_AREA = _MOST_SIDE * 1024
 _TILE = 16
 _PERCENTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
 _SHARP_TILES = 0.9  # the sharpest tenth of the tiles tells: a blurred background is a style
-_LEAST_RANGE = 24  # grey levels: below, a tile's steps are noise
+_LEAST_RANGE = 24  # grey levels between the darkest and the lightest pixel of a tile that shows something …
+_FAINT_RANGE = 12  # … and of one, in a picture that has no better, whose edges are more than noise
 _PLAIN = 4.0  # grey levels of spread and of drift in a plain frame, with what JPEG adds
 _PLAIN_RANGE = 40
 _JUMP = 12  # grey levels between a frame and the picture …
@@ -125,7 +126,7 @@ def _edges(grey: _Grey, across: _Grey, down: _Grey) -> tuple[float, float]:
     np.maximum(steps[:-1], inner, out=steps[:-1])
     span = _by_tile(grey, tile, np.maximum).astype(np.float32) - _by_tile(grey, tile, np.minimum)
     detail = float((span > _LEAST_RANGE).mean())
-    telling = span >= max(_LEAST_RANGE, 0.5 * float(span.max()))
+    telling = span >= max(_FAINT_RANGE, 0.5 * float(span.max()))
     if not telling.any():
         return 0.0, detail
     ratio = _by_tile(steps, tile, np.maximum)[telling] / span[telling]
