@@ -104,11 +104,13 @@ def train(
     weights: PathLike | None = None,
     seed: int | None = None,
     precision: Precision | None = None,
+    subset: str | None = None,
     progress: Progress | None = None,
 ) -> Classifier:
     """Add, split, embed, train, evaluate and bundle the photographs of `source`; see `mirada train --help`.
 
-    `source` None trains on what the workspace holds. Raises a MiradaError that says what is wrong and what to do.
+    `source` None trains on what the workspace holds; `subset`: on that part of it alone. Raises a MiradaError that
+    says what is wrong and what to do.
     """
     home = rooms.Workspace.create(workspace)
     request = TrainRequest(
@@ -117,6 +119,7 @@ def train(
         weights=Path(weights) if weights is not None else None,
         seed=seed,
         precision=precision,
+        subset=subset,
     )
     result = run_training(home, request, progress=progress or Silent())
     return Classifier(Predictor.open(result.bundle.path), result)

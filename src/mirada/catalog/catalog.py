@@ -15,6 +15,7 @@ from mirada.catalog.models import ModelStore
 from mirada.catalog.predictions import PredictionLog
 from mirada.catalog.runs import RunStore
 from mirada.catalog.samples import SampleReader
+from mirada.catalog.subsets import SubsetStore
 
 
 class Catalog(
@@ -23,6 +24,7 @@ class Catalog(
     DecisionLog,
     IssueStore,
     DatasetStore,
+    SubsetStore,
     RunStore,
     ModelStore,
     PredictionLog,

@@ -54,6 +54,13 @@ class DatasetStore:
             raise NotFound(msg("There is no dataset version {dataset_id}.", dataset_id=dataset_id))
         return _version(row)
 
+    def last_decision(self, dataset_id: str) -> int:
+        """The id of the last decision there was when a version was first frozen; 0 where there was none."""
+        self.dataset(dataset_id)
+        with self._db.read() as connection:
+            query = sa.select(dataset_versions.c.last_decision_id).where(dataset_versions.c.dataset_id == dataset_id)
+            return connection.execute(query).scalar() or 0
+
     def datasets(self) -> list[DatasetVersion]:
         """Every dataset version, oldest first."""
         with self._db.read() as connection:

@@ -55,6 +55,7 @@ _seed = click.option("--seed", type=int, metavar="N", help=str(msg("Seed of spli
     "--class-weight", type=click.Choice(["none", "balanced"]), default="none", show_default=True,
     help=str(msg("balanced: rare classes weigh as much as common ones.")),
 )  # fmt: skip
+@click.option("--subset", metavar="NAME", help=str(msg("Train on a subset that `mirada subset` drew.")))
 @click.option("--flips", is_flag=True, help=str(msg("Train on mirrored photographs too.")))
 @_precision
 @_seed
@@ -63,9 +64,11 @@ _seed = click.option("--seed", type=int, metavar="N", help=str(msg("Seed of spli
 def train(settings: Settings, *, fmt: str | None, **options: Any) -> Result:
     """The main job."""
     from mirada.workflow.data import open_source
+    from mirada.workflow.subsetting import refuse_both
     from mirada.workflow.train import TrainRequest
     from mirada.workflow.train import train as run
 
+    refuse_both(options["source"], options["subset"])
     if options["source"] is None:
         workspace = settings.open()
     else:
@@ -87,6 +90,7 @@ def train_document(result: TrainResult) -> dict[str, object]:
         "val": metrics_document(result.val) if result.val else None,
         "test": metrics_document(result.test),
         "champion": result.verdict.is_better,
+        "second_opinion": dataclasses.asdict(result.second_opinion) if result.second_opinion else None,
         "notes": [str(note) for note in result.notes],
         "seconds": dict(result.seconds),
         "report": str(result.report_path),

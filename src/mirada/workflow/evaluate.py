@@ -87,12 +87,17 @@ def evaluate(workspace_path: Path | None, request: EvaluateRequest, *, progress:
         bundle = load_manifest(Registry(workspace, catalog).resolve(request.model))
         if request.source is not None:
             return _on_source(catalog, bundle, request, display)
-        return _on_test(catalog, bundle, request, display)
+        return _on_test(workspace, catalog, bundle, request, display)
 
 
-def _on_test(catalog: Catalog, bundle: Bundle, request: EvaluateRequest, display: Progress) -> Evaluation:
+def _on_test(
+    workspace: Workspace, catalog: Catalog, bundle: Bundle, request: EvaluateRequest, display: Progress
+) -> Evaluation:
     run = catalog.run(bundle.run_id)
-    test = set(catalog.split(run.split_id).test)
+    if run.config.subset is None:
+        test = set(catalog.split(run.split_id).test)
+    else:  # the subset may have been drawn anew since: its test photographs are those that the run was judged on
+        test = set(load_predictions(workspace, run.run_id).sample_ids)
     samples = [s for s in catalog.samples(source=run.config.source) if s.sample_id in test and s.label is not None]
     photos = [Photo(s.uri, s.source, s.label) for s in samples]
     answered = _answer(bundle, photos, request, display)

@@ -30,7 +30,9 @@ from mirada.workflow.material import Material
 from mirada.workflow.mirroring import mirror_run
 from mirada.workflow.reporting import write_report
 from mirada.workflow.runs import Stopwatch, TestPredictions, environment, git_sha, new_run_id, save_predictions
+from mirada.workflow.second_opinion import After, SecondOpinion, second_opinion
 from mirada.workflow.splitting import Divided, divide
+from mirada.workflow.subsetting import Subset, find_subset, narrow, refuse_both, without_colour
 from mirada.workspace import Workspace
 
 PARITY_SAMPLES = 256
@@ -52,6 +54,7 @@ class TrainRequest:
     class_weight: Literal["none", "balanced"] = "none"
     flips: bool = False
     precision: Precision | None = None
+    subset: str | None = None
     language: str | None = None
 
 
@@ -70,12 +73,14 @@ class TrainResult:
     added: Added | None
     verdict: Verdict
     notes: tuple[Message, ...]
+    second_opinion: SecondOpinion | None = None
 
 
 def train(workspace: Workspace, request: TrainRequest, *, progress: Progress | None = None) -> TrainResult:
     """Run the main job. Raises a MiradaError; killed at any point, the next call finishes the work."""
     if request.name is not None:
         checked_name(request.name)
+    refuse_both(request.source, request.subset)
     with Catalog.open(workspace.catalog_url) as catalog:
         catalog.mark_interrupted()
         return _Training(workspace, catalog, request, progress or Silent()).execute()
@@ -92,11 +97,16 @@ class _Training:
         self.run_id = new_run_id()
         self.notes: list[Message] = []
         self.source: str | None = None
+        self.subset: Subset | None = None
 
     def execute(self) -> TrainResult:
         """Everything, in order. What can be wrong by its name is looked at first: it should not cost an hour."""
         source = self._source()
+        if self.request.subset is not None:
+            self.subset = find_subset(self.catalog, self.request.subset)
         backbone = resolve_backbone(self.workspace, self.request.backbone, self.request.weights, progress=self.display)
+        if self.subset is not None and self.subset.recipe.grey:
+            backbone = without_colour(backbone)
         self.clock.lap("prepare")
         added = self._add(source)
         self.source = added.source if added else None
@@ -105,6 +115,10 @@ class _Training:
         ratios = self.request.ratios or self.config.text("split.ratios")
         divided = divide(self.catalog, data, ratios=ratios, seed=self.seed, dataset_id=dataset_id)
         self.notes += divided.notes
+        if self.subset is not None:
+            narrowed = narrow(self.subset, data, divided)
+            data, divided = narrowed.data, narrowed.divided
+            self.notes += narrowed.notes
         self.clock.lap("add")
         run = self._begin(backbone, dataset_id, divided)
         try:
@@ -136,6 +150,7 @@ class _Training:
             head=self.request.head,
             class_weight=self.request.class_weight,
             source=self.source,
+            subset=self.subset.reference if self.subset else None,
         )
         self.run_id = self._interrupted_run(config, dataset_id, divided.saved_id) or self.run_id
         run = Run(
@@ -175,6 +190,7 @@ class _Training:
         self.clock.lap("evaluate")
         bundle, verdict = self._release(run, material, head, reports, predictions)
         self.notes.insert(0, verdict.message)
+        opinion = self._second_opinion(run, bundle, material, predictions)
         self.clock.lap("bundle")
         report_path = self._report(material, bundle, head, reports["test"])
         self.clock.lap("report")
@@ -196,6 +212,7 @@ class _Training:
             added=added,
             verdict=verdict,
             notes=tuple(self.notes),
+            second_opinion=opinion,
         )
 
     def _fit(self, material: Material) -> tuple[Head, tuple[Message, ...]]:
@@ -269,6 +286,15 @@ class _Training:
         told = msg("An interrupted run had registered this model already: it is the same.")
         return bundle, Verdict(champion is None or champion.version == model.version, told)
 
+    def _second_opinion(
+        self, run: Run, bundle: Bundle, material: Material, predictions: TestPredictions
+    ) -> SecondOpinion | None:
+        """Whether the decisions since the last run of this name helped."""
+        after = After(bundle, run, material.divided.split, predictions)
+        asked = second_opinion(self.workspace, self.catalog, after, material.ask)
+        self.notes[1:1] = asked.notes
+        return asked.opinion
+
     def _report(self, material: Material, bundle: Bundle, head: Head, report: EvalReport) -> Path:
         source = self.source
         context = ReportContext(
@@ -291,6 +317,8 @@ class _Training:
     def _default_name(self) -> str:
         if self.request.source is not None:
             return safe_name(Path(self.request.source).absolute().name)
+        if self.request.subset is not None:
+            return safe_name(self.request.subset)
         models = self.catalog.models()
         return models[-1].name if models else "classifier"
 
