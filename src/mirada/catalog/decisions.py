@@ -12,15 +12,16 @@ facts, come to; so undoing any of them, and replaying all onto a fresh catalogue
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import get_args
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from mirada.catalog.counters import Tally
-from mirada.catalog.database import Database, chunked, now
+from mirada.catalog.database import chunked, now
+from mirada.catalog.history import HistoryReader, history_query
 from mirada.catalog.queues import IN_FORCE, UNREADABLE, settle_issues, undo_rows
 from mirada.catalog.records import HistoryRow, Status
 from mirada.catalog.schema import decisions as log
@@ -65,10 +66,8 @@ class Current:
     split: str | None
 
 
-class DecisionLog:
+class DecisionLog(HistoryReader):
     """The part of `Catalog` that decides."""
-
-    _db: Database
 
     def decide(self, decisions: Iterable[Decision], *, open_only: bool = False) -> list[int]:
         """Record decisions, all or none, and return their ids in order.
@@ -110,26 +109,6 @@ class DecisionLog:
                 _undo_batch(connection, batch, tally, by=by, reason=reason)
             tally.apply(connection)
         return [row.decision_id for row in undone]
-
-    def decisions(self, sample_id: str | None = None) -> Iterator[Decision]:
-        """The decisions in force, in the order they were made, streamed."""
-        rows = self.history(sample_id)
-        return (row.decision() for row in rows if row.undoes is None and row.undone_by is None)
-
-    def history(self, sample_id: str | None = None, *, after: int = 0) -> Iterator[HistoryRow]:
-        """Every row of the log, undone ones and undos too, in order, streamed from after the id `after`."""
-        last = after
-
-        def fetch(connection: Connection, n: int) -> list[HistoryRow]:
-            nonlocal last
-            query = _history_query().where(log.c.decision_id > last)
-            if sample_id is not None:
-                query = query.where(log.c.sample_id == sample_id)
-            rows = [HistoryRow(*row) for row in connection.execute(query.order_by(log.c.decision_id).limit(n))]
-            last = rows[-1].decision_id if rows else last
-            return rows
-
-        return self._db.stream(fetch)
 
 
 def replay_samples(connection: Connection, sample_ids: Iterable[str], tally: Tally) -> None:
@@ -322,15 +301,8 @@ def _log_row(decision: Decision, old: State, new: State) -> dict[str, object]:
     }
 
 
-def _history_query() -> sa.Select[*tuple[Any, ...]]:
-    fields = ("decision_id", "sample_id", "action", "old_label", "new_label", "old_status", "new_status")
-    columns = [log.c[name] for name in (*fields, "decided_by", "reason", "decided_at", "undoes", "check")]
-    undone_by = undo_rows.c.decision_id.label("undone_by")
-    return sa.select(*columns, undone_by).select_from(log.outerjoin(undo_rows, undo_rows.c.undoes == log.c.decision_id))
-
-
 def _last_in_force(connection: Connection, n: int) -> list[HistoryRow]:
-    query = _history_query().where(log.c.undoes.is_(None), undo_rows.c.decision_id.is_(None))
+    query = history_query().where(log.c.undoes.is_(None), undo_rows.c.decision_id.is_(None))
     rows = connection.execute(query.order_by(log.c.decision_id.desc()).limit(max(n, 0)))
     return [HistoryRow(*row) for row in rows]
 
@@ -338,7 +310,7 @@ def _last_in_force(connection: Connection, n: int) -> list[HistoryRow]:
 def _named_in_force(connection: Connection, ids: Sequence[int]) -> list[HistoryRow]:
     found: dict[int, HistoryRow] = {}
     for batch in chunked(ids):
-        rows = connection.execute(_history_query().where(log.c.decision_id.in_(batch)))
+        rows = connection.execute(history_query().where(log.c.decision_id.in_(batch)))
         found.update((row[0], HistoryRow(*row)) for row in rows)
     wanted = list(dict.fromkeys(ids))
     for decision_id in wanted:

@@ -74,6 +74,29 @@ class HistoryRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcomes:
+    """`n` samples that the source gave one label, that have another now, and what became of them.
+
+    `check`: what the decision that took them out was for; None: no check, or they are live.
+    """
+
+    given_label: str | None
+    label: str | None
+    status: Status
+    check: str | None
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepCount:
+    """How many decisions in force answer a check (None: the photograph as a whole) with one action."""
+
+    check: str | None
+    action: str
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
 class IssueRow:
     """An issue with the key that decisions and pages name it by; `is_open`: nothing has settled it yet."""
 

@@ -87,6 +87,36 @@ class SampleReader:
                 found.update((sample_id, status) for sample_id, status in connection.execute(query))
         return found
 
+    def rejected_by_id(self, sample_ids: Iterable[str]) -> dict[str, Rejected]:
+        """What cannot be read, by the id that it would have as a sample; unknown ids are left out."""
+        found: dict[str, Rejected] = {}
+        with self._db.read() as connection:
+            for batch in chunked(sample_ids):
+                query = sa.select(rejected.c.sample_id, *_REJECTED_COLUMNS).where(rejected.c.sample_id.in_(batch))
+                found.update((row[0], Rejected(*row[1:])) for row in connection.execute(query))
+        return found
+
+    def ids_at(self, uri: str) -> list[str]:
+        """The ids of the photographs at `uri`, one for each source that lists it, readable or not."""
+        with self._db.read() as connection:
+            found = [sa.select(t.c.sample_id).where(t.c.uri == uri) for t in (samples, rejected)]
+            return sorted(connection.execute(sa.union(*found)).scalars())
+
+    def group_members(self, group_ids: Iterable[str]) -> dict[str, list[str]]:
+        """The ids of the samples of each duplicate group, in order, whatever their status."""
+        found: dict[str, list[str]] = {}
+        with self._db.read() as connection:
+            for batch in chunked(group_ids):
+                query = sa.select(samples.c.group_id, samples.c.sample_id).where(samples.c.group_id.in_(batch))
+                for group_id, sample_id in connection.execute(query.order_by(samples.c.group_id, samples.c.sample_id)):
+                    found.setdefault(group_id, []).append(sample_id)
+        return found
+
+    def class_names(self) -> list[str]:
+        """The classes that any sample has now, whatever its status, in order."""
+        with self._db.read() as connection:
+            return sorted({str(cell[1]) for cell in counters.read(connection, "samples")} - {""})
+
     def samples(
         self,
         *,
