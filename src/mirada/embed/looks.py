@@ -106,8 +106,10 @@ class _Shelf:
     """The values of one kind: what the cache has, what is being added, and which rows are there."""
 
     def __init__(self, shas: Sequence[str], dim: int, cache: EmbeddingCache | None) -> None:
-        nothing = np.full((len(shas), dim), np.nan, np.float32), np.zeros(len(shas), np.bool_)
-        self.values, self.ok = cache.get(shas) if cache is not None else nothing
+        self.values: Floats = np.full((len(shas), dim), np.nan, np.float32)
+        self.ok: NDArray[np.bool_] = np.zeros(len(shas), np.bool_)
+        if cache is not None:
+            self.values, self.ok = cache.get(shas)
         self.writer = BlockWriter(cache)
 
     def add(self, sha: str, rows: Sequence[int], value: Floats) -> None:

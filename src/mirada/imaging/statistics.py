@@ -44,7 +44,8 @@ _LEAST_RANGE = 24  # grey levels between the darkest and the lightest pixel of a
 _FAINT_RANGE = 12  # … and of one, in a picture that has no better, whose edges are more than noise
 _PLAIN = 4.0  # grey levels of spread and of drift in a plain frame, with what JPEG adds
 _PLAIN_RANGE = 40
-_JUMP = 12  # grey levels between a frame and the picture …
+_STEP = 12  # grey levels between a plain frame and the picture, more than what JPEG adds; …
+_JUMP = 12  # … between a blurred one and the picture; …
 _STRAIGHT = 0.6  # … along this share of the edge
 _Grey = NDArray[np.uint8]
 _Floats = NDArray[np.float32]
@@ -176,7 +177,10 @@ def _frame_rows(grey: _Grey, across: _Grey, down: _Grey) -> tuple[int, int]:
 
 
 def _plain_rows(grey: _Grey) -> int:
-    """Rows of one colour from the start, if the picture begins behind them along a straight edge, else 0."""
+    """Rows of one colour from the start, if the picture begins behind them along a straight edge, else 0.
+
+    A thing on plain ground has no such edge; nor has a frame of the picture's own tone, which is not seen.
+    """
     first = grey[0]
     if int(first.max()) - int(first.min()) > _PLAIN_RANGE:
         return 0  # nearly every photograph ends here
@@ -185,8 +189,9 @@ def _plain_rows(grey: _Grey) -> int:
     n = int(np.argmin(plain))  # of a picture that is plain all over: 0
     if n < 2 or n + 2 >= len(values):
         return 0
-    behind = np.abs(values[n + 1 : n + 3] - colour).max(axis=0)
-    return n if float((behind > _JUMP).mean()) >= _STRAIGHT else 0
+    side = values.shape[1] // 8  # the frame's own sides may stand there
+    behind = np.abs(values[n + 1 : n + 3, side : values.shape[1] - side] - colour).max(axis=0)
+    return n if float((behind > _STEP).mean()) >= _STRAIGHT else 0
 
 
 def _soft_bands(across: _Grey, down: _Grey) -> tuple[int, int]:
