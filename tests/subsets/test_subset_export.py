@@ -166,10 +166,10 @@ def test_grey_is_luma() -> None:
 def test_links_instead_of_copies(samples: list[Sample], tmp_path: Path) -> None:
     _export(samples, tmp_path / "hard", link="hard")
     _export(samples, tmp_path / "soft", link="symbolic")
-    originals = {os.stat(sample.uri).st_ino for sample in samples}
+    originals = {Path(sample.uri).stat().st_ino for sample in samples}
     assert {(tmp_path / "hard" / p).stat().st_ino for p in _tree(tmp_path / "hard")} == originals
     links = [path for path in (tmp_path / "soft").rglob("*") if path.is_symlink()]
-    assert {os.readlink(path) for path in links} == {sample.uri for sample in samples}
+    assert {str(path.readlink()) for path in links} == {sample.uri for sample in samples}
 
 
 def test_what_cannot_be_linked(samples: list[Sample], tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_what_cannot_be_linked(samples: list[Sample], tmp_path: Path) -> None:
         ExportRequest(out=tmp_path, format="folder", grey=True, link="hard")
     with pytest.raises(UsageError, match="a csv export has no files to link"):
         ExportRequest(out=tmp_path, format="csv", link="hard")
-    if not Path("/dev/shm").is_dir() or os.stat("/dev/shm").st_dev == os.stat(tmp_path).st_dev:
+    if not Path("/dev/shm").is_dir() or Path("/dev/shm").stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("no second disk here")
     out = Path("/dev/shm") / f"mirada-test-{os.getpid()}"
     with pytest.raises(InputError, match="cannot be given a second name there") as caught:
@@ -205,7 +205,7 @@ def test_odd_class_names_have_safe_folders_of_their_own(tmp_path: Path) -> None:
     assert folders["tea/coffee"] == "tea_coffee-2"
     assert folders["🍕 pizza"] == "🍕 pizza"
     assert not any(folder.startswith(".") or "/" in folder for folder in folders.values())
-    for i, name in enumerate(ODD_CLASSES):
+    for i in range(len(ODD_CLASSES)):
         (tmp_path / f"{i}.jpg").write_bytes(photo(i))
     odd = [_sample(tmp_path / f"{i}.jpg", name) for i, name in enumerate(ODD_CLASSES)]
     made = _export(odd, tmp_path / "out")

@@ -130,12 +130,15 @@ def second_opinion(workspace: Workspace, catalog: Catalog, after: After, answers
         told = msg("No second opinion: the model from before cannot be asked. {reason}", reason=error.message)
         return Asked(None, (told,))
     opinion = _opinion(after, before, bundle, test, probs, decisions)
-    notes += _added_notes(after, old_split, decisions)
+    notes += _added_notes(catalog, after, before, old_split, decisions)
     return Asked(opinion, (opinion.message(), *notes))
 
 
 def _before(workspace: Workspace, catalog: Catalog, after: After) -> Run | None:
-    """The run of the newest earlier version of this name with the same settings; the seed may differ."""
+    """The run of the newest earlier version of this name with the same settings, but for seed and source.
+
+    `mirada train photos/`, then decisions, then `mirada train` is the usual way.
+    """
     wanted = _settings(after.run.config)
     for model in reversed(Registry(workspace, catalog).versions(after.bundle.name)):
         if model.version >= after.bundle.version:
@@ -150,7 +153,7 @@ def _before(workspace: Workspace, catalog: Catalog, after: After) -> Run | None:
 
 
 def _settings(config: TrainConfig) -> TrainConfig:
-    return replace(config, seed=0)
+    return replace(config, seed=0, source=None)
 
 
 def _decisions_between(catalog: Catalog, before: Run, config: TrainConfig) -> list[HistoryRow]:
@@ -254,9 +257,14 @@ def _reversed(made: Comparison) -> Metric:
     return Metric(0.0 - metric.value, 0.0 - metric.high, 0.0 - metric.low, metric.n)
 
 
-def _added_notes(after: After, old: Split, decisions: Sequence[HistoryRow]) -> list[Message]:
+def _added_notes(
+    catalog: Catalog, after: After, before: Run, old: Split, decisions: Sequence[HistoryRow]
+) -> list[Message]:
     """Photographs that came later changed the model too: the decisions are not all there is between the two."""
-    known = {*old.train, *old.val, *old.test, *(row.sample_id for row in decisions)}
+    known = {*old.train, *old.val, *old.test}
+    if before.config.source is not None and after.run.config.source is None:  # a split tells of every source
+        known &= {sample.sample_id for sample in catalog.samples(source=before.config.source, status=None)}
+    known |= {row.sample_id for row in decisions}
     n = len({*after.split.train, *after.split.val} - known)
     if not n:
         return []

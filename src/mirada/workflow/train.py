@@ -319,8 +319,10 @@ class _Training:
             return safe_name(Path(self.request.source).absolute().name)
         if self.request.subset is not None:
             return safe_name(self.request.subset)
-        models = self.catalog.models()
-        return models[-1].name if models else "classifier"
+        # Without a word, the model that was trained last on more than a subset.
+        of_subsets = {run.run_id for run in self.catalog.runs() if run.config.subset is not None}
+        models = [model for model in self.catalog.models() if model.run_id not in of_subsets]
+        return max(models, key=lambda model: model.made_at).name if models else "classifier"
 
     def _n_rejected(self) -> int:
         return sum(1 for _ in self.catalog.rejected(self.source))
