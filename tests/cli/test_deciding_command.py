@@ -158,7 +158,7 @@ def test_a_whole_group_and_the_rules(mirada: Mirada, catalog: Catalog, folder: P
     again = mirada("decide", "--auto", "drop_exact_duplicates", "--auto", "drop_corrupt", "--json").document
     assert [(row["check"], row["by"]) for row in again["decisions"]] == [("corrupt", "rule:drop_corrupt")]
     assert catalog.counts()["by_status"] == {"dropped": 1, "live": 24}
-    assert sorted(path.name for path in folder.rglob("*.jpg")) == sorted({p.name for p in folder.rglob("*.jpg")}) or True
+    assert len(list(folder.rglob("*.*"))) == 26  # no file is touched
 
 
 def test_history_adds_up_also_after_undo(mirada: Mirada, catalog: Catalog, folder: Path) -> None:
@@ -169,7 +169,12 @@ def test_history_adds_up_also_after_undo(mirada: Mirada, catalog: Catalog, folde
         ("decide", "--auto", "drop_exact_duplicates"),
         ("decide", labels[0]["id"], labels[1]["id"], f"relabel={names[2]}"),
         ("decide", labels[2]["id"], "drop"),
-        ("decide", "--sample", folder / names[2] / sorted(p.name for p in (folder / names[2]).iterdir())[0], "ambiguous"),
+        (
+            "decide",
+            "--sample",
+            folder / names[2] / sorted(p.name for p in (folder / names[2]).iterdir())[0],
+            "ambiguous",
+        ),
         ("decide", blurry[-1]["id"], "drop", "--skip-bad"),
         ("undo", "1"),
     ]

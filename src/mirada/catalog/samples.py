@@ -112,6 +112,12 @@ class SampleReader:
                     found.setdefault(group_id, []).append(sample_id)
         return found
 
+    def ids_of_content(self, content_sha256: str) -> list[str]:
+        """The ids of the samples whose bytes have this hash, in order, whatever their status."""
+        with self._db.read() as connection:
+            query = sa.select(samples.c.sample_id).where(samples.c.content_sha256 == content_sha256)
+            return sorted(connection.execute(query).scalars())
+
     def class_names(self) -> list[str]:
         """The classes that any sample has now, whatever its status, in order."""
         with self._db.read() as connection:

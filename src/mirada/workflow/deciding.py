@@ -123,11 +123,9 @@ def group_members(catalog: Catalog, row: IssueRow) -> list[Sample]:
     own = catalog.samples_by_id([row.issue.sample_id]).get(row.issue.sample_id)
     if own is None:
         return []
-    ids = {own.sample_id, *_named(row.issue.evidence)}
-    if own.group_id is not None:
-        group = catalog.samples_by_id(catalog.group_members([own.group_id])[own.group_id])
-        exact = row.issue.check == "exact_duplicate"
-        ids |= {key for key, one in group.items() if not exact or one.content_sha256 == own.content_sha256}
+    ids = {own.sample_id, *_named(row.issue.evidence), *catalog.ids_of_content(own.content_sha256)}
+    if own.group_id is not None and row.issue.check != "exact_duplicate":
+        ids |= set(catalog.group_members([own.group_id])[own.group_id])
     statuses = catalog.statuses(ids)
     found = catalog.samples_by_id(key for key, status in statuses.items() if status == "live")
     return [found[key] for key in sorted(found)]
