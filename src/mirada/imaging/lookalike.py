@@ -8,14 +8,18 @@ from PIL import Image
 
 from mirada.imaging.base import Pixels
 
-LOOKALIKE_DIM = 256
-LOOKALIKE_VERSION = 1
+LOOKALIKE_SIDE = 32
+LOOKALIKE_DIM = LOOKALIKE_SIDE * LOOKALIKE_SIDE
+LOOKALIKE_VERSION = 2
 
 
 def describe(pixels: Pixels) -> NDArray[np.float32]:
-    """float32 (LOOKALIKE_DIM,) of uint8 RGB (h, w, 3): luma at 16 × 16, mean 0, length 1 (0 for a flat picture)."""
-    grey = Image.fromarray(pixels).resize((16, 16), Image.Resampling.BOX, reducing_gap=2.0).convert("L")
-    values = np.asarray(grey, np.float32).ravel()
-    values -= values.mean()
-    length = float(np.linalg.norm(values))
-    return values / length if length > 1e-3 else np.zeros_like(values)
+    """float32 (LOOKALIKE_DIM,) of uint8 RGB (h, w, 3): luma in grey levels, 0 to 255, the whole frame at 32 × 32.
+
+    A plain small picture rather than a hash: a hash answers for whole frames only, while in a small picture any
+    window, mirrored or turned, can be looked for without decoding again. The filter is a triangle over two cells,
+    the same in both directions, so that mirroring and turning by 90° commute with it.
+    """
+    size = (LOOKALIKE_SIDE, LOOKALIKE_SIDE)
+    grey = Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    return np.asarray(grey, np.float32).ravel()
