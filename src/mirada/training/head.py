@@ -9,6 +9,7 @@ matrices are small, and results then do not depend on the number of cores.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -28,6 +29,10 @@ Groups = Sequence[str] | Sequence[int] | NDArray[np.generic] | None
 Kind = Literal["logistic", "mlp"]
 FOLDS, INNER_FOLDS = 5, 3
 FINAL_TOLERANCE = 1e-7
+# What judges samples once needs no more: probabilities move by less than 0.002.
+OUT_OF_FOLD_TOLERANCE = 1e-5
+# Folds are fitted side by side where the copies of their features stay below this many numbers.
+SIDE_BY_SIDE_FLOATS = 150_000_000
 ABSENT_LOGIT = -20.0
 # Cross-validation knows log T to about this, beside what val says of its own.
 KNOWN_SPREAD = 0.2
@@ -126,11 +131,9 @@ def fit_head(
     features, labels = _checked(X, y)
     names = _names(labels, n_classes, class_names)
     group = group_index(groups, len(labels))
-    importance = _class_importance(labels, len(names), class_weight)
+    recipe = _Recipe(names, class_weight, kind, seed=seed, folds=folds, tolerance=FINAL_TOLERANCE)
     with threadpool_limits(limits=1, user_api="blas"):
-        if kind == "mlp":
-            return _fit_mlp(features, labels, group, importance, names, seed=seed)
-        return _fit_logistic(features, labels, group, importance, names, seed=seed, folds=folds)
+        return _fit(features, labels, group, recipe)
 
 
 def calibrate_head(head: Head, X: ArrayLike, y: ArrayLike, *, target: float = 0.95) -> tuple[Head, tuple[Message, ...]]:
@@ -183,25 +186,45 @@ def out_of_fold_probs(
         raise NotEnoughData(msg("Cross-validation needs at least two different photographs; all are copies of one."))
     n_folds = max(2, min(folds, n_groups))
     fold = grouped_folds(labels, groups=group, n_folds=n_folds, n_classes=len(names), seed=seed)
-    probs = np.zeros((len(labels), len(names)), dtype=np.float32)
-    notes: list[Message] = []
-    for held in range(n_folds):
+    recipe = _Recipe(names, class_weight, kind, seed=seed, folds=INNER_FOLDS, tolerance=OUT_OF_FOLD_TOLERANCE)
+
+    def judge(held: int) -> tuple[Floats, tuple[Message, ...]]:
         rest = fold != held
         if rest.all():
-            continue
-        head = fit_head(
-            features[rest],
-            labels[rest],
-            class_names=names,
-            groups=group[rest],
-            class_weight=class_weight,
-            kind=kind,
-            seed=seed,
-            folds=INNER_FOLDS,
-        )
-        probs[~rest] = head.probs(features[~rest])
-        notes.extend(note for note in head.info.notes if note not in notes)
+            return np.zeros((0, len(names)), dtype=np.float32), ()
+        known = np.unique(labels[rest])
+        if len(known) == 1:  # nothing to tell it from: that class is all this fold knows
+            return softmax(_spread(np.zeros((int((~rest).sum()), 1)), known, len(names))), ()
+        head = _fit(features[rest], labels[rest], group_index(group[rest], int(rest.sum())), recipe)
+        return head.probs(features[~rest]), head.info.notes
+
+    probs = np.zeros((len(labels), len(names)), dtype=np.float32)
+    notes: list[Message] = []
+    workers = 2 if features.size <= SIDE_BY_SIDE_FLOATS else 1
+    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+        for held, (of_fold, told) in enumerate(pool.map(judge, range(n_folds))):
+            probs[fold == held] = of_fold
+            notes.extend(note for note in told if note not in notes)
     return OutOfFold(probs, fold, tuple(notes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recipe:
+    """How one head is fitted."""
+
+    names: tuple[str, ...] = field(kw_only=False)
+    class_weight: Literal["none", "balanced"] = field(kw_only=False)
+    kind: Kind = field(kw_only=False)
+    seed: int
+    folds: int
+    tolerance: float
+
+
+def _fit(features: Floats, labels: Ints, groups: Ints, recipe: _Recipe) -> Head:
+    importance = _class_importance(labels, len(recipe.names), recipe.class_weight)
+    if recipe.kind == "mlp":
+        return _fit_mlp(features, labels, groups, importance, recipe.names, seed=recipe.seed)
+    return _fit_logistic(features, labels, groups, importance, recipe)
 
 
 def _checked(X: ArrayLike, y: ArrayLike) -> tuple[Floats, Ints]:
@@ -240,17 +263,16 @@ def _class_importance(labels: Ints, k: int, class_weight: str) -> Floats:
     return per_class[labels].astype(np.float32)
 
 
-def _fit_logistic(
-    features: Floats, labels: Ints, groups: Ints, importance: Floats, names: tuple[str, ...], *, seed: int, folds: int
-) -> Head:
+def _fit_logistic(features: Floats, labels: Ints, groups: Ints, importance: Floats, recipe: _Recipe) -> Head:
+    names = recipe.names
     # Classes without a sample take no part in the fit; they are put back at the end, all but impossible.
     present, y = np.unique(labels, return_inverse=True)
     shift, factor = _scaling(features)
     Z = standardised(features, shift, factor)
-    found = choose_strength(Z, y, groups, importance, len(present), seed=seed, folds=folds)
+    found = choose_strength(Z, y, groups, importance, len(present), seed=recipe.seed, folds=recipe.folds)
     penalty = found.strength * features.shape[1]
     start, weights = found.start[None], importance[None]
-    fitted = solve(Z, y, sample_weights=weights, penalty=penalty, start=start, tolerance=FINAL_TOLERANCE)
+    fitted = solve(Z, y, sample_weights=weights, penalty=penalty, start=start, tolerance=recipe.tolerance)
     converged = bool(fitted.converged.all())
     notes = found.notes
     if not converged:
@@ -307,7 +329,7 @@ def _with_absent(W: Doubles | Floats, b: Doubles | Floats, present: Ints, k: int
     return full, _spread(np.asarray(b, dtype=np.float32)[None], present, k)[0]
 
 
-def _spread(logits: Floats, present: Ints, k: int) -> Floats:
+def _spread(logits: Floats | Doubles, present: Ints, k: int) -> Floats:
     full = np.full((len(logits), k), ABSENT_LOGIT, dtype=np.float32)
     full[:, present] = logits
     return full
