@@ -60,7 +60,8 @@ class Balance:
         names = ", ".join(self.few[:5]) + ("…" if len(self.few) > 5 else "")
         return (
             msg_n(
-                "{n} class has fewer than {few} photographs ({names}): too few to learn it well, or to judge it at all.",
+                "{n} class has fewer than {few} photographs ({names}): "
+                "too few to learn it well, or to judge it at all.",
                 "{n} classes have fewer than {few} photographs ({names}): "
                 "too few to learn them well, or to judge them at all.",
                 n=len(self.few),

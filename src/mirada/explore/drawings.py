@@ -15,7 +15,6 @@ from mirada.explore.words import count, figure
 N_COLOURS = 12
 OUTSIDE = 0.002
 _W, _H, _LEFT, _TOP, _RIGHT, _BOTTOM = 720, 440, 62, 14, 18, 50
-_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 
 
 def colour_class(y: int) -> str:
@@ -29,7 +28,8 @@ def stacked_bar(parts: Mapping[str, int], total: int, *, most: int, colour: str)
     for name, n in parts.items():
         width = 1000 * n / max(1, most)
         shapes.append(
-            f'<rect class="s-{name}" x="{x:.1f}" y="3" width="{width:.1f}" height="10"><title>{name}: {n}</title></rect>'
+            f'<rect class="s-{name}" x="{x:.1f}" y="3" width="{width:.1f}" height="10">'
+            f"<title>{name}: {n}</title></rect>"
         )
         x += width
     if not parts:
@@ -60,9 +60,8 @@ def histogram(name: str, bars: Bars, *, title: str) -> Markup:
     shapes.append(
         f'<text class="tick" x="{width}" y="{tall + 16}" text-anchor="end">{figure(name, bars.edges[-1])}</text>'
     )
-    return _svg(
-        f'<svg class="chart" viewBox="0 0 {width} {tall + 22}" role="img" aria-label="{escape(title)}">{"".join(shapes)}</svg>'
-    )
+    frame = f'class="chart" viewBox="0 0 {width} {tall + 22}" role="img" aria-label="{escape(title)}"'
+    return _svg(f"<svg {frame}>{''.join(shapes)}</svg>")
 
 
 def strip(name: str, spread: Spread | None, low: float, high: float) -> Markup:
@@ -71,15 +70,18 @@ def strip(name: str, spread: Spread | None, low: float, high: float) -> Markup:
         return _svg("–")
     reach = max(high - low, 1e-12)
     p5, p25, mid, p75, p95 = (
-        round(150 * min(1.0, max(0.0, (v - low) / reach)) + 5, 1)
+        round(100 * min(1.0, max(0.0, (v - low) / reach)) + 6, 1)
         for v in (spread.p5, spread.p25, spread.median, spread.p75, spread.p95)
     )
     told = f"{figure(name, spread.median)} ({figure(name, spread.p5)} – {figure(name, spread.p95)})"
-    return _svg(
-        f'<svg class="strip" viewBox="0 0 160 16" role="img" aria-label="{told}"><title>{told}</title>'
-        f'<line class="track-line" x1="5" x2="155" y1="8" y2="8"/><line class="whisker" x1="{p5}" x2="{p95}" y1="8" y2="8"/>'
-        f'<line class="half" x1="{p25}" x2="{max(p75, p25 + 0.1)}" y1="8" y2="8"/><circle class="median" cx="{mid}" cy="8" r="4"/></svg>'
-    )
+    shapes = [
+        f"<title>{told}</title>",
+        '<line class="track-line" x1="6" x2="106" y1="8" y2="8"/>',
+        f'<line class="whisker" x1="{p5}" x2="{p95}" y1="8" y2="8"/>',
+        f'<line class="half" x1="{p25}" x2="{max(p75, p25 + 0.1)}" y1="8" y2="8"/>',
+        f'<circle class="median" cx="{mid}" cy="8" r="4.5"/>',
+    ]
+    return _svg(f'<svg class="strip" viewBox="0 0 112 16" role="img" aria-label="{told}">{"".join(shapes)}</svg>')
 
 
 def sizes(
@@ -107,9 +109,8 @@ def sizes(
             f'<text class="callout" x="{x + 30 * side}" y="{y - 28}" text-anchor="{anchor}">'
             f"{commonest[0]} × {commonest[1]}</text>"
         )
-    return _svg(
-        f'<svg class="chart sizes" viewBox="0 0 {_W} {_H}" role="img" aria-label="{escape(labels[0])}">{"".join(shapes)}</svg>'
-    )
+    frame = f'class="chart sizes" viewBox="0 0 {_W} {_H}" role="img" aria-label="{escape(labels[0])}"'
+    return _svg(f"<svg {frame}>{''.join(shapes)}</svg>")
 
 
 def _log_range(dots: Sequence[SizeDot]) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -144,18 +145,19 @@ def _axes(low: tuple[float, float], high: tuple[float, float], labels: tuple[str
     middle = (_LEFT + _W - _RIGHT) / 2
     shapes.append(f'<text class="axis" x="{middle}" y="{_H - 8}" text-anchor="middle">{escape(labels[1])}</text>')
     y = (_TOP + _H - _BOTTOM) / 2
-    shapes.append(
-        f'<text class="axis" x="14" y="{y}" text-anchor="middle" transform="rotate(-90 14 {y})">{escape(labels[2])}</text>'
-    )
+    place = f'x="14" y="{y}" text-anchor="middle" transform="rotate(-90 14 {y})"'
+    shapes.append(f'<text class="axis" {place}>{escape(labels[2])}</text>')
     return shapes
 
 
 def _ticks(low: float, high: float) -> list[int]:
-    inside = [tick for tick in _TICKS if low <= math.log(tick) <= high]
-    if len(inside) >= 2:
-        return inside
-    step = (high - low) / 4
-    return sorted({max(1, round(math.exp(low + step * i))) for i in (1, 2, 3)})
+    """Round numbers between two logarithms: 1, 2, 5 in each decade, or more where those are few."""
+    for parts in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), tuple(i / 10 for i in range(10, 100))):
+        found = {round(part * 10**decade) for decade in range(6) for part in parts}
+        inside = sorted(tick for tick in found if low <= math.log(max(tick, 1)) <= high)
+        if len(inside) >= 4:
+            return inside[:: -(-len(inside) // 10)]
+    return inside
 
 
 def _x(width: float, low: tuple[float, float], high: tuple[float, float]) -> float:

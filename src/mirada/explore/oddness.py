@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mirada.explore.columns import Ints
 
@@ -79,7 +79,8 @@ def _centre(vectors: Floats, rows: Ints, rng: np.random.Generator) -> Floats:
     sample = _unit(vectors[drawn])
     mean = sample.mean(axis=0)
     nearest = np.argsort(-(sample @ mean), kind="stable")[: (len(sample) + 1) // 2]
-    return _unit(sample[nearest].mean(axis=0, keepdims=True))[0]
+    centre: Floats = _unit(sample[nearest].mean(axis=0, keepdims=True))[0]
+    return centre
 
 
 def _first(vectors: Floats, order: Ints, k: int, copies: Ints | None) -> list[int]:

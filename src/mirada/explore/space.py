@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mirada.explore.columns import Ints
 
@@ -42,6 +42,9 @@ def map_2d(vectors: Floats, *, strata: Ints | None = None, seed: int = 0) -> Pla
     xy = np.full((len(vectors), 2), np.nan, np.float32)
     if not len(ok):
         return Placement(xy, 0)
+    # Before the limit, which holds only for libraries that are loaded.
+    import sklearn.manifold  # noqa: F401
+
     # The sums of several threads differ in their last bits, and t-SNE makes another map of that.
     with threadpool_limits(1):
         rng = np.random.default_rng(seed)

@@ -13,10 +13,10 @@ from mirada.explore.columns import Columns
 from mirada.explore.findings import findings
 from mirada.explore.oddness import Extremes
 from mirada.explore.summary import SHOWN, Portrait, Summary
-from mirada.explore.words import CHANNELS, QUANTITIES, TEXTS, count, decimal, figure, percent, size
+from mirada.explore.words import CHANNELS, QUANTITIES, TEXTS, count, figure, percent, size
 from mirada.imaging.base import REASONS
 from mirada.imaging.thumbnail import data_uri
-from mirada.messages import msg
+from mirada.messages import decimal, msg
 
 MOST_ROWS = 30
 """Further classes are folded away."""
@@ -136,7 +136,7 @@ def chip(name: str | None, n: int, index: Mapping[str, int]) -> Chip:
 
 
 def split_line(by_split: Mapping[str, int]) -> str:
-    """ "train 700 · val 150 · test 150"."""
+    """As in "train 700 · val 150 · test 150"."""
     return " · ".join(f"{name} {count(n)}" for name, n in by_split.items())
 
 
@@ -196,7 +196,7 @@ def _commonest(portrait: Portrait) -> str:
 
 
 def _shares(counts: Mapping[str, int], n: int) -> str:
-    """ "JPEG 98 % · PNG 2 %"; the name alone where there is one."""
+    """As in "JPEG 98 % · PNG 2 %"; the name alone where there is one."""
     if len(counts) == 1:
         return next(iter(counts))
     return " · ".join(f"{name} {percent(m / n, 0)}" for name, m in counts.items()) or "–"

@@ -10,10 +10,12 @@ THIN_SPACE = "\u202f"
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """0.123 as "12.3 %" or "12,3 %"; never "0.0 %" for what there is, nor "100.0 %" for what is not all."""
+    """0.123 as "12.3 %" or "12,3 %"; "< 0.1 %" for what there hardly is, and never "100.0 %" for what is not all."""
     shown, least = 100 * share, 10**-digits
-    if 0 < share < 1:
-        shown = min(max(shown, least), 100 - least)
+    if 0 < shown < least:
+        return f"<{THIN_SPACE}{decimal(least, digits)}{THIN_SPACE}%"
+    if share < 1:
+        shown = min(shown, 100 - least)
     return f"{decimal(shown, digits)}{THIN_SPACE}%"
 
 

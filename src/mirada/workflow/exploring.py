@@ -175,6 +175,7 @@ def _page(made: Explored, placement: Placement | None, shots: _Shots, backbone: 
     shown = _shown_classes(made)
     cards = [row for row in rows if int(made.columns.y[row]) in shown]
     pictures = None if placement is None else _map_pictures(placement, shots)
+    thumbnails = shots.take(cards, CARD_SIDE)
     context = PageContext(
         title=_title(shots.samples, shots.workspace),
         subtitle=(time.strftime("%Y-%m-%d"),),
@@ -182,8 +183,8 @@ def _page(made: Explored, placement: Placement | None, shots: _Shots, backbone: 
         placement=placement,
         pictures=pictures,
         extremes=made.extremes,
-        thumbnails=shots.take(cards, CARD_SIDE),
-        notes=made.notes,
+        thumbnails=thumbnails,
+        notes=(*made.notes, *shots.notes()),
     )
     return render(made.summary, made.columns, context=context)
 
@@ -235,6 +236,19 @@ class _Shots:
     workspace: Workspace
     samples: Sequence[Sample]
     progress: Progress
+    missing: set[int] = field(default_factory=set)
+
+    def notes(self) -> tuple[Message, ...]:
+        """What has to be told of pictures that could not be made."""
+        if not self.missing:
+            return ()
+        return (
+            msg_n(
+                "{n} photograph of this page has no picture: its file cannot be read any more.",
+                "{n} photographs of this page have no picture: their files cannot be read any more.",
+                n=len(self.missing),
+            ),
+        )
 
     def take(self, rows: Sequence[int], side: int) -> dict[int, bytes]:
         """Encoded pictures of at most `side` pixels a side, by row; those that cannot be read are left out."""
@@ -247,7 +261,9 @@ class _Shots:
             with engine(self.workspace) as pool:
                 for row, picture in zip(wanted, pool.map(shoot, (self.samples[r] for r in wanted)), strict=True):
                     self.progress.advance()
-                    if picture is not None:
+                    if picture is None:
+                        self.missing.add(row)
+                    else:
                         found[row] = picture
         finally:
             self.progress.finish()
