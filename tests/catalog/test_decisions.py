@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from mirada.catalog.catalog import Catalog
 from mirada.errors import Conflict, InputError, NotFound
-from mirada.types import Decision, Sample
+from mirada.types import Decision, Issue, Rejected, Sample
 
 Make = Callable[..., Sample]
 
@@ -129,6 +130,7 @@ STEPS = st.one_of(
             st.tuples(
                 st.integers(0, N - 1),
                 st.sampled_from(["keep", "drop", "ambiguous", "restore", "owl", "dog"]),
+                st.sampled_from([None, "dark", "label"]),
             ),
             min_size=1,
             max_size=4,
@@ -138,13 +140,23 @@ STEPS = st.one_of(
     st.tuples(st.just("undo one"), st.integers(0, 20)),
     st.tuples(st.just("edit"), st.tuples(st.integers(0, N - 1), st.sampled_from(["cat", "fox", None]))),
     st.tuples(st.just("touch"), st.integers(0, N - 1)),
+    st.tuples(st.just("clean"), st.tuples(st.sampled_from(["dark", "label"]), st.sets(st.integers(0, N - 1)))),
+    st.tuples(st.just("break"), st.integers(0, N - 1)),
 )
 
 
-def _as_decision(sample_id: str, action: str) -> Decision:
+def _as_decision(sample_id: str, action: str, check: str | None) -> Decision:
     if action in ("owl", "dog"):
-        return Decision(sample_id, "relabel", new=action)
-    return Decision(sample_id, action)  # type: ignore[arg-type]
+        return Decision(sample_id, "relabel", new=action, check=check)
+    return Decision(sample_id, action, check=check)  # type: ignore[arg-type]
+
+
+def _frozen_rows(catalog: Catalog) -> bytes:
+    """The dataset as it would be written down: its version, and every live row of it."""
+    version = catalog.freeze_dataset()
+    rows = [[s.sample_id, s.content_sha256, s.uri, s.label, s.label_source, s.split] for s in catalog.samples()]
+    named = [version.dataset_id, version.class_names, version.n_samples, dict(version.counts)]
+    return json.dumps([named, rows]).encode()
 
 
 @settings(max_examples=25, deadline=None)
@@ -153,31 +165,46 @@ def test_undo_and_replay_always_agree(sample: Make, steps: list, kept: Callable,
     facts = [sample(i) for i in range(N)]
     with Catalog.open("sqlite://") as worked, Catalog.open("sqlite://") as fresh:
         worked.add(facts)
+        broken: set[int] = set()
         for step, what in steps:
             if step == "decide":
-                worked.decide(_as_decision(facts[i].sample_id, action) for i, action in what)
+                worked.decide(
+                    _as_decision(facts[i].sample_id, *how)
+                    for i, *how in what
+                    if i not in broken or how[0] in ("keep", "drop")
+                )
             elif step == "undo":
-                before = worked.freeze_dataset()
+                before = _frozen_rows(worked)
                 last = len(list(worked.decisions()))
                 undone = worked.undo(what)
                 assert len(undone) == min(what, last)
                 if undone and what == 1:  # deciding the same again leads back
                     row = next(row for row in worked.history() if row.decision_id == undone[0])
                     worked.replay([row.decision()])
-                    assert worked.freeze_dataset() == before
+                    assert _frozen_rows(worked) == before
             elif step == "undo one":
                 in_force = [row.decision_id for row in worked.history() if not (row.undoes or row.undone_by)]
                 if in_force:
                     worked.undo(ids=[in_force[what % len(in_force)]])
             elif step == "edit":
+                broken.discard(what[0])
                 facts[what[0]] = sample(what[0], label=what[1])
                 worked.add([facts[what[0]]])
+            elif step == "clean":
+                worked.replace_issues(
+                    what[0], [Issue(facts[i].sample_id, what[0], 0.1, True, 0.5) for i in what[1] if i not in broken]
+                )
+            elif step == "break":
+                broken.add(what)
+                worked.add([], [Rejected(facts[what].uri, facts[what].source, "truncated")])
             else:
+                broken.discard(what)
                 facts[what] = sample(what, label=facts[what].label, content_sha256=f"{what:064d}")
                 worked.add([facts[what]])
-        fresh.add(facts)
+        lost = [Rejected(facts[i].uri, facts[i].source, "truncated") for i in broken]
+        fresh.add([one for i, one in enumerate(facts) if i not in broken], lost)
         fresh.replay(worked.decisions())
-        assert fresh.freeze_dataset().dataset_id == worked.freeze_dataset().dataset_id
+        assert _frozen_rows(fresh) == _frozen_rows(worked)
         states = [
             {one.sample_id: (one.label, one.label_source) for one in c.samples(status=None)} for c in (worked, fresh)
         ]

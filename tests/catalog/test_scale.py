@@ -49,18 +49,19 @@ def test_pages_walk_an_index_and_sort_nothing(
     assert "ix_issues_flagged (check=? AND sample_id>?)" in plan
 
 
-def test_a_queue_of_issues_walks_an_index(large: Catalog) -> None:
+@pytest.mark.parametrize(("open_only", "index"), [(True, "ix_issues_open"), (False, "ix_issues_queue")])
+def test_a_queue_of_issues_walks_an_index(large: Catalog, open_only: bool, index: str) -> None:
     seen: list[str] = []
     with large._db.read() as connection:
         raw = connection.connection.dbapi_connection
         assert raw is not None
         raw.set_trace_callback(seen.append)  # type: ignore[attr-defined]
-    list(islice(large.issues("dark", after=(0.05, 0)), 10))
+    list(islice(large.issues("dark", after=(0.05, 0), open_only=open_only), 10))
     raw.set_trace_callback(None)  # type: ignore[attr-defined]
     (query,) = [sql for sql in seen if sql.startswith("SELECT issues")]
     with large._db.read() as connection:
         plan = "\n".join(str(row[-1]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}"))
-    assert "ix_issues_queue (check=? AND score>?)" in plan
+    assert f"{index} (check=? AND score>?)" in plan
     assert "SCAN" not in plan
     assert "TEMP B-TREE" not in plan
 

@@ -8,18 +8,24 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from sqlalchemy.exc import DBAPIError
 
 from mirada.catalog import schema
 from mirada.catalog.catalog import Catalog
+from mirada.catalog.database import Database, enter_wal
 from mirada.catalog.migrate import MIGRATIONS_PATH, REVISIONS
 from mirada.errors import StorageError, Unavailable, UsageError, WorkspaceError, WorkspaceTooNew
-from mirada.types import Sample
+from mirada.ingest import sample_id
+from mirada.types import Issue, Sample
 
 Make = Callable[..., Sample]
 
@@ -150,3 +156,76 @@ def test_many_threads_make_catalogues_at_once(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         assert sorted(pool.map(make, range(6))) == [1, 1, 1, 2, 2, 2]
+
+
+def test_a_catalogue_of_the_first_version_is_brought_up_to_date(
+    url: str, sample: Make, kept: Callable, recounted: Callable
+) -> None:
+    database = Database(url)
+    if database.is_sqlite:
+        enter_wal(database)
+    with database.write(has_tables=False) as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS_PATH))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for table, rows in _first_version(sample).items():
+            old = sa.Table(table, sa.MetaData(), autoload_with=connection)
+            connection.execute(sa.insert(old), rows)
+    database.close()
+    bad = sample_id("photos", "/photos/bad.jpg")
+    with Catalog.open(url) as catalog:
+        assert kept(catalog) == recounted(catalog)
+        assert [row.issue.sample_id for row in catalog.issues("dark")] == [sample(0).sample_id]
+        assert len(list(catalog.issues("dark", open_only=False))) == 3
+        assert list(catalog.rejected_by_id([bad])) == [bad]
+        assert [one.check for one in catalog.decisions()] == [None, None]
+        catalog.replace_issues("corrupt", [Issue(bad, "corrupt", 0.0, True, 0.5)])
+        catalog.undo(1)
+        assert len(list(catalog.issues("dark"))) == 2
+    with (
+        Catalog.open(url) as catalog,
+        pytest.raises(DBAPIError, match="append-only"),
+        catalog._db.write() as connection,
+    ):
+        connection.execute(sa.text("UPDATE decisions SET reason = 'other'"))
+
+
+def _first_version(sample: Make) -> dict[str, list[dict[str, object]]]:
+    """Rows as the first version wrote them: of four samples one is dropped, one was looked at, one is unflagged."""
+    rows = []
+    for i in range(4):
+        row = asdict(sample(i))
+        given = {
+            "given_label": "cat",
+            "given_label_source": "folder",
+            "added_at": "2026-01-01",
+            "n_decisions": i in (1, 2),
+        }
+        rows.append({**row, **given, "status": "dropped" if i == 2 else "live"})
+    made = [(1, "keep", "live"), (2, "drop", "dropped")]
+    decided = [
+        {"sample_id": sample(i).sample_id, "action": action, "old_label": "cat", "new_label": "cat",
+         "old_status": "live", "new_status": status, "decided_by": "ana", "reason": "", "decided_at": "2026-01-02"}
+        for i, action, status in made
+    ]  # fmt: skip
+    issues = [
+        {"sample_id": sample(i).sample_id, "check": "dark", "score": 0.1, "is_issue": i < 3, "threshold": 0.5,
+         "evidence": "{}"}
+        for i in range(4)
+    ]  # fmt: skip
+    counted = {
+        ("samples", "live", "cat", ""): 3, ("samples", "dropped", "cat", ""): 1, ("sources", "photos", "", ""): 4,
+        ("decided", "live", "", ""): 1, ("decided", "dropped", "", ""): 1, ("decisions", "keep", "", ""): 1,
+        ("decisions", "drop", "", ""): 1, ("scores", "dark", "", ""): 4, ("issues", "dark", "live", ""): 2,
+        ("issues", "dark", "dropped", ""): 1, ("rejected", "truncated", "photos", ""): 1,
+    }  # fmt: skip
+    bad = {
+        "uri": "/photos/bad.jpg",
+        "source": "photos",
+        "reason": "truncated",
+        "detail": "",
+        "rejected_at": "2026-01-01",
+    }
+    counters = [{"kind": k, "a": a, "b": b, "c": c, "n": n} for (k, a, b, c), n in counted.items()]
+    return {"samples": rows, "rejected": [bad], "decisions": decided, "issues": issues, "counters": counters}

@@ -78,24 +78,22 @@ class DecisionLog(HistoryReader):
         or dropped, by the id that it would have as a sample. Raises NotFound for an unknown sample, InputError
         for an unknown action or a relabel without a new label.
         """
-        ids: list[int] = []
+        wanted = list(decisions)
         with self._db.write() as connection:
-            wanted = list(decisions)
-            tally = Tally()
             if open_only:  # all of them before any: two issues of one photograph may be settled by one call
                 for batch in chunked(wanted):
                     _refuse_settled(connection, batch)
-            for batch in chunked(wanted):
-                ids += _decide_batch(connection, batch, tally)
-            tally.apply(connection)
-        return ids
+            return _decide_all(connection, wanted)
 
     def replay(self, decisions: Iterable[Decision]) -> list[int]:
         """Decide again what was decided elsewhere, in the same order, with its own times and authors.
 
-        Unlike `decide` it does not compare `old`: decisions undone in between are no longer there.
+        Unlike `decide` it does not compare `old`: decisions undone in between are no longer there. What was
+        decided while a photograph could be read is in force again as soon as it can be.
         """
-        return self.decide(replace(decision, old=None) for decision in decisions)
+        with self._db.write() as connection:
+            wanted = [replace(decision, old=None) for decision in decisions]
+            return _decide_all(connection, wanted, is_replay=True)
 
     def undo(self, n: int = 1, *, ids: Sequence[int] | None = None, by: str = "", reason: str = "") -> list[int]:
         """Undo the last `n` decisions in force, or those of `ids`; returns the ids of what was undone.
@@ -125,14 +123,21 @@ def with_decisions(connection: Connection, sample_ids: Sequence[str]) -> list[st
     return list(connection.execute(query).scalars())
 
 
-def _decide_batch(connection: Connection, batch: list[Decision], tally: Tally) -> list[int]:
+def _decide_all(connection: Connection, wanted: list[Decision], *, is_replay: bool = False) -> list[int]:
+    tally = Tally()
+    ids = [key for batch in chunked(wanted) for key in _decide_batch(connection, batch, tally, is_replay=is_replay)]
+    tally.apply(connection)
+    return ids
+
+
+def _decide_batch(connection: Connection, batch: list[Decision], tally: Tally, *, is_replay: bool) -> list[int]:
     current = _current(connection, [decision.sample_id for decision in batch])
     after = {sample_id: row.state for sample_id, row in current.items()}
     ids = {decision.sample_id for decision in batch}
     after |= _unreadable(connection, ids - after.keys())
     rows = []
     for decision in batch:
-        _check(decision, after)
+        _check(decision, after, is_replay=is_replay)
         old = after[decision.sample_id]
         new = after[decision.sample_id] = old.after(decision.action, decision.new)
         tally.add(1, "decisions", decision.action)
@@ -179,7 +184,7 @@ def _settled_already(connection: Connection, issue_id: int, sample_id: str) -> C
     )
 
 
-def _check(decision: Decision, states: Mapping[str, State]) -> None:
+def _check(decision: Decision, states: Mapping[str, State], *, is_replay: bool) -> None:
     state = states.get(decision.sample_id)
     if state is None:
         raise NotFound(msg("There is no sample {sample_id} in the catalogue.", sample_id=decision.sample_id))
@@ -189,7 +194,7 @@ def _check(decision: Decision, states: Mapping[str, State]) -> None:
                 "A decision must be one of {allowed}; got {given!r}.", allowed=", ".join(ACTIONS), given=decision.action
             )
         )
-    if state.status == UNREADABLE and decision.action not in ("keep", "drop"):
+    if state.status == UNREADABLE and not is_replay and decision.action not in ("keep", "drop"):
         raise InputError(
             msg(
                 "Sample {sample_id} cannot be read: it can be kept as it is or dropped, not {action}.",
