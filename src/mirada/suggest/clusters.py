@@ -92,15 +92,19 @@ def most_typical(U: Floats, members: Ints) -> int:
 
 
 def _start(U: Floats, pull: Floats, k: int, rng: np.random.Generator) -> Floats:
-    """k-means++: each further centre is drawn in proportion to `pull` times the squared distance to the nearest."""
+    """Greedy k-means++: of some drawn in proportion to `pull` times the squared distance to the nearest, the best."""
     chosen = [int(rng.choice(len(U), p=pull.astype(np.float64) / pull.sum(dtype=np.float64)))]
     far = np.maximum(1 - U @ U[chosen[0]], 0)
+    trials = 2 + int(np.log(k))
     for _ in range(k - 1):
         chance = np.cumsum(far.astype(np.float64) * pull)
         if chance[-1] <= 1e-5 * float(pull.sum(dtype=np.float64)):
             break
-        chosen.append(min(int(np.searchsorted(chance, rng.random() * chance[-1], side="right")), len(U) - 1))
-        far = np.minimum(far, np.maximum(1 - U @ U[chosen[-1]], 0))
+        drawn = np.searchsorted(chance, rng.random(trials) * chance[-1], side="right").clip(max=len(U) - 1)
+        further = np.minimum(far[:, None], np.maximum(1 - U @ U[drawn].T, 0))
+        best = int((pull @ further).argmin())
+        chosen.append(int(drawn[best]))
+        far = further[:, best]
     return U[chosen]
 
 

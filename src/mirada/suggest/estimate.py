@@ -56,17 +56,17 @@ def coverage_weights(X: Floats, y: ArrayLike) -> Floats:
 
 
 def estimate_accuracy(
-    held: Floats, y: ArrayLike, rest: Floats, *, weights: ArrayLike, new_class: float = 0.0, seed: int = 0
+    held: Floats, y: ArrayLike, rest: Floats, *, weights: ArrayLike, seed: int = 0
 ) -> Estimate | None:
     """The accuracy to expect on unlabelled photographs; None where too few answers can be judged.
 
     `held` (m, k) probabilities of the labelled out of fold, `y` (m,) their classes, `rest` (r, k) the head's
-    probabilities of the unlabelled, `weights` (m,) of `coverage_weights`, `new_class` the share of the unlabelled
-    whose class has no answer yet. A photograph that is the only one of its class says nothing out of fold.
+    probabilities of the unlabelled, `weights` (m,) of `coverage_weights`. A photograph that is the only one of its
+    class says nothing out of fold; where most are such, so many classes are still to come that nothing can be said.
     """
     labels = np.asarray(y, dtype=np.int64)
     judged = np.bincount(labels, minlength=held.shape[1])[labels] >= 2
-    if int(judged.sum()) < MIN_JUDGED or not len(rest):
+    if int(judged.sum()) < max(MIN_JUDGED, len(labels) / 2) or not len(rest):
         return None
     right = (held.argmax(axis=1) == labels)[judged].astype(np.float64)
     weight = np.asarray(weights, dtype=np.float64)[judged]
@@ -77,9 +77,8 @@ def estimate_accuracy(
     # A thousand evenly spaced of the sorted confidences stand for all.
     confidence = confidence[np.linspace(0, len(confidence) - 1, min(len(confidence), 1000)).astype(int)]
     draws = np.random.default_rng(seed).multivariate_normal(curve, spread, DRAWS)
-    seen = 1 - new_class
-    shares = _sigmoid(draws[:, :1] + draws[:, 1:] * confidence).mean(axis=1) * seen
-    value = float(_sigmoid(curve[0] + curve[1] * confidence).mean()) * seen
+    shares = _sigmoid(draws[:, :1] + draws[:, 1:] * confidence).mean(axis=1)
+    value = float(_sigmoid(curve[0] + curve[1] * confidence).mean())
     low, high = (float(end) for end in np.quantile(shares, [0.025, 0.975]))
     return Estimate(value, min(low, value), max(high, value), int(judged.sum()))
 

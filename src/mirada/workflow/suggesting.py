@@ -19,10 +19,10 @@ from mirada.engine.base import Progress
 from mirada.errors import MiradaError, NotEnoughData
 from mirada.messages import Message, msg, msg_n
 from mirada.suggest.estimate import Estimate, coverage_weights, estimate_accuracy
-from mirada.suggest.order import Why, finite_rows, new_class_chance, order
+from mirada.suggest.order import Why, finite_rows, order
 from mirada.suggest.proposals import Proposal, overview, propose
 from mirada.training.head import Head, fit_head, out_of_fold_probs
-from mirada.types import Decision, Sample
+from mirada.types import Decision
 from mirada.workflow.embedding import embed
 from mirada.workspace import Workspace
 
@@ -82,8 +82,11 @@ class Suggestions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pool:
-    samples: tuple[Sample, ...]
+class Pool:
+    """What is asked about: ids and addresses, embeddings `X` (n, d), `y` (n,) into `names` or -1, and `groups` (n,)."""
+
+    ids: Sequence[str]
+    uris: Sequence[str]
     X: Floats
     y: Ints
     names: tuple[str, ...]
@@ -113,7 +116,11 @@ def suggest(
     index = {name: i for i, name in enumerate(names)}
     y = np.array([-1 if s.label is None else index[s.label] for s in samples], dtype=np.int64)
     groups = np.array([s.group_id or s.content_sha256 for s in samples])
-    found = suggest_rows(_Pool(samples, embedded.vectors, y, names, groups), n=n, seed=seed)
+    found = suggest_rows(
+        Pool([s.sample_id for s in samples], [s.uri for s in samples], embedded.vectors, y, names, groups),
+        n=n,
+        seed=seed,
+    )
     return _with_notes(found, embedded.notes)
 
 
@@ -127,8 +134,8 @@ def answer(catalog: Catalog, answers: Mapping[str, str], *, by: str = "", reason
     )
 
 
-def suggest_rows(pool: _Pool, *, n: int, seed: int) -> Suggestions:
-    """Everything about a pool whose embeddings are there."""
+def suggest_rows(pool: Pool, *, n: int, seed: int, judge: bool = True) -> Suggestions:
+    """Everything about a pool whose embeddings are there; `judge` False: the questions alone."""
     X, y = pool.X, pool.y
     usable = finite_rows(X)
     taught = _taught(np.where(usable, y, -1), seed=seed)
@@ -136,10 +143,10 @@ def suggest_rows(pool: _Pool, *, n: int, seed: int) -> Suggestions:
     head = _head(pool, taught, seed=seed)
     probs = _probs(head, X, usable) if head else None
     asked = order(X, y, probs, n=n, seed=seed, groups=pool.groups)
-    clusters = overview(X, seed=seed)
+    clusters = overview(X, seed=seed) if judge else np.full(len(y), -1, dtype=np.int64)
     estimate, change = (None, None)
     proposals: tuple[Proposal, ...] = ()
-    if head is not None and probs is not None and len(open_):
+    if judge and probs is not None and len(open_):
         estimate, change = _judged(pool, taught, open_, probs, seed=seed)
         proposals = propose(clusters, y, probs)
     settled = change is not None and change < SETTLED and estimate is not None and len(taught) >= MIN_SETTLED
@@ -171,7 +178,7 @@ def _taught(y: Ints, *, seed: int) -> Ints:
     return np.sort(rows[np.argsort(rank, kind="stable")[:MAX_LABELLED]])
 
 
-def _head(pool: _Pool, rows: Ints, *, seed: int) -> Head | None:
+def _head(pool: Pool, rows: Ints, *, seed: int) -> Head | None:
     if len(np.unique(pool.y[rows])) < 2:
         return None
     return fit_head(pool.X[rows], pool.y[rows], class_names=pool.names, groups=pool.groups[rows], seed=seed)
@@ -187,9 +194,7 @@ def _probs(head: Head, X: Floats, usable: NDArray[np.bool_]) -> Floats:
     return out
 
 
-def _judged(
-    pool: _Pool, taught: Ints, open_: Ints, probs: Floats, *, seed: int
-) -> tuple[Estimate | None, float | None]:
+def _judged(pool: Pool, taught: Ints, open_: Ints, probs: Floats, *, seed: int) -> tuple[Estimate | None, float | None]:
     """The expected accuracy on the rest, and the share of answers that a fifth fewer labels change."""
     X, y, groups = pool.X[taught], pool.y[taught], pool.groups[taught]
     try:
@@ -205,21 +210,19 @@ def _judged(
     state[taught] = y
     both = np.sort(np.concatenate([taught, open_]))
     weights = coverage_weights(pool.X[both], state[both])
-    estimate = estimate_accuracy(held.probs, y, rest, weights=weights, new_class=new_class_chance(y), seed=seed)
+    estimate = estimate_accuracy(held.probs, y, rest, weights=weights, seed=seed)
     return estimate, float(np.mean(changes)) if changes else None
 
 
-def _question(pool: _Pool, row: int, why: Why, clusters: Ints, probs: Floats | None) -> Question:
-    sample = pool.samples[row]
+def _question(pool: Pool, row: int, why: Why, clusters: Ints, probs: Floats | None) -> Question:
     best = None if probs is None else int(probs[row].argmax())
     label = None if best is None else pool.names[best]
     probability = None if probs is None or best is None else float(probs[row, best])
-    return Question(sample.sample_id, sample.uri, int(clusters[row]), why, label, probability)
+    return Question(pool.ids[row], pool.uris[row], int(clusters[row]), why, label, probability)
 
 
-def _bulk(pool: _Pool, proposal: Proposal) -> BulkProposal:
-    samples = [pool.samples[row] for row in proposal.rows]
-    ids = tuple(s.sample_id for s in samples)
+def _bulk(pool: Pool, proposal: Proposal) -> BulkProposal:
+    ids = tuple(pool.ids[row] for row in proposal.rows)
     digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:5]
     return BulkProposal(
         f"{proposal.cluster}-{digest}",
@@ -228,11 +231,11 @@ def _bulk(pool: _Pool, proposal: Proposal) -> BulkProposal:
         proposal.confidence,
         proposal.n_agreeing,
         ids,
-        tuple(s.uri for s in samples),
+        tuple(pool.uris[row] for row in proposal.rows),
     )
 
 
-def _notes(pool: _Pool, left_out: Ints, n: int, n_asked: int) -> tuple[Message, ...]:
+def _notes(pool: Pool, left_out: Ints, n: int, n_asked: int) -> tuple[Message, ...]:
     notes = []
     unlabelled = int((pool.y[left_out] < 0).sum())
     if unlabelled:
