@@ -90,7 +90,7 @@ def look_through(moving: Floats, affine: Floats, grid: Floats | None = None) -> 
 def _grid(side: int) -> Floats:
     axis = (2 * np.arange(side, dtype=np.float32) + 1) / side - 1
     x, y = np.meshgrid(axis, axis)
-    return np.stack([x.ravel(), y.ravel(), np.ones(side * side, np.float32)], axis=1)
+    return np.stack([x.ravel(), y.ravel(), np.ones(side * side, np.float32)], axis=1, dtype=np.float32)
 
 
 def _steepest_descent(template: Floats, grid: Floats) -> Floats:
@@ -110,7 +110,7 @@ def _compose(affine: Floats, step: Floats) -> Floats:
 
 
 def _spread_all(values: Floats) -> Floats:
-    return np.sqrt(np.maximum(values.var(axis=1), _FLAT))
+    return np.asarray(np.sqrt(np.maximum(values.var(axis=1), _FLAT)), np.float32)
 
 
 def _compare(template: Floats, values: Floats, seen: Floats) -> tuple[Floats, Floats, Floats]:

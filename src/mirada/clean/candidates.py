@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -153,8 +152,8 @@ def _operator(start: float, side: float) -> Floats:
     sample[np.arange(_POINTS), whole] = 1 - (place - whole)
     sample[np.arange(_POINTS), whole + 1] = place - whole
     frequency, position = np.arange(_FREQUENCIES)[:, None], np.arange(_POINTS)[None, :]
-    operator: Floats = (np.cos(np.pi * frequency * (2 * position + 1) / (2 * _POINTS)) @ sample).astype(np.float32)
-    return operator
+    waves = np.cos(np.pi * frequency * (2 * position + 1) / (2 * _POINTS))
+    return np.asarray(waves @ sample, np.float32)
 
 
 def _turned(spectra: Floats, turn: int) -> Floats:
@@ -162,8 +161,10 @@ def _turned(spectra: Floats, turn: int) -> Floats:
     transposed, flip_x, flip_y = _TURNS[turn]
     turned = spectra.transpose(0, 2, 1) if transposed else spectra
     sign = np.where(np.arange(_FREQUENCIES) % 2, -1, 1).astype(np.float32)
-    turned = turned * (sign if flip_x else np.abs(sign))[None, None, :] * (sign if flip_y else np.abs(sign))[None, :, None]
-    return turned.reshape(len(spectra), -1)
+    turned = (
+        turned * (sign if flip_x else np.abs(sign))[None, None, :] * (sign if flip_y else np.abs(sign))[None, :, None]
+    )
+    return np.asarray(turned.reshape(len(spectra), -1), np.float32)
 
 
 def _doubts(spectra: Floats, doubt: float) -> NDArray[np.bool_]:

@@ -35,7 +35,7 @@ def in_threads(fn: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """``fn(item)`` in order, on all cores, with the matrix library on one: its own threads wait for each other on
     small products, and would cut sums differently on another machine.
     """
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     with LocalEngine() as engine, threadpool_limits(1, user_api="blas"):
         yield from engine.map(fn, items)
@@ -146,7 +146,7 @@ def _own(rows: Floats, centres: Floats) -> Ints:
     """The nearest centre of each row."""
 
     def nearest_centre(block: Floats) -> Ints:
-        return (block @ centres.T).argmax(axis=1)
+        return np.asarray((block @ centres.T).argmax(axis=1), np.int64)
 
     step = max(1, _BLOCK // len(centres))
     parts = in_threads(nearest_centre, (rows[at : at + step] for at in range(0, len(rows), step)))
@@ -232,8 +232,8 @@ def _unit_rows(vectors: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """Rows divided by their length, and which of them have one; the others are 0."""
     vectors = np.asarray(vectors, np.float32)
     length = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
-    usable = np.isfinite(length) & (length > 0)
-    unit = vectors / np.where(usable, length, 1)[:, None]
+    usable: NDArray[np.bool_] = np.isfinite(length) & (length > 0)
+    unit = vectors / np.where(usable, length, 1).astype(np.float32)[:, None]
     unit[~usable] = 0
     return unit, usable
 
@@ -258,13 +258,14 @@ def _top(unit: Floats, k: int, seed: int) -> tuple[Ints, Floats]:
 
     dim = unit.shape[1]
     if len(unit) <= EXACT_NEAREST:
-        index = faiss.IndexFlatIP(dim)
-    else:
-        n_cells = max(1, round(4 * np.sqrt(len(unit))))
-        index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, n_cells, faiss.METRIC_INNER_PRODUCT)
-        index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = seed, 6, 64
-        index.nprobe = 24
-        index.train(unit)
+        flat = faiss.IndexFlatIP(dim)
+        flat.add(unit)
+        similarity, rows = flat.search(unit, k + 1)
+        return _without_itself(rows, similarity, k)
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, round(4 * np.sqrt(len(unit))), faiss.METRIC_INNER_PRODUCT)
+    index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = seed, 6, 64
+    index.nprobe = 24
+    index.train(unit)
     index.add(unit)
     similarity, rows = index.search(unit, k + 1)
     return _without_itself(rows, similarity, k)

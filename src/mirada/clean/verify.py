@@ -24,7 +24,8 @@ _FINE_STEPS = 4
 _LEAST_OVERLAP = 0.55
 # Where a measure says "as likely a copy as not". Copies at JPEG quality 30, turned by 6° with black corners or
 # brightened until they clip stay on the right side; two shots of one scene differ somewhere by half of the contrast.
-_CORRELATION, _WORST, _MIDDLE = 0.95, 0.55, 0.28
+_CORRELATION, _WORST, _MIDDLE, _DETAIL = 0.94, 0.62, 0.31, 0.68
+_CLOSE = 4  # pixels at SIDE: detail is what differs within such a square
 _DARK, _LIGHT = 6.0, 249.0
 _GREY = 3.0
 
@@ -148,6 +149,8 @@ def _measure(template: Floats, moving: Floats, found: Aligned) -> tuple[Floats, 
     worst, middle = _blocks((goal - expected) * seen, seen, spread)
     sure = 0.5 + (correlation - _CORRELATION) / (2 * (1 - _CORRELATION))
     sure = np.minimum(sure, np.minimum(1 - worst / (2 * _WORST), 1 - middle / (2 * _MIDDLE)))
+    # Two skies have the same light above and below, and correlate; only copies share their detail.
+    sure = np.minimum(sure, 0.5 + (_shared_detail(expected, goal, seen) - _DETAIL) / (2 * (1 - _DETAIL)))
     sure = np.where((found.overlap >= _LEAST_OVERLAP) & (gain > 0), np.clip(sure, 0, 1), 0)
     return sure.astype(np.float32), correlation, gain, bias
 
@@ -179,3 +182,14 @@ def _blocks(left: Floats, seen: Floats, spread: Floats) -> tuple[Floats, Floats]
     rest[area < 0.6 * _BLOCK * _BLOCK] = np.nan
     rest[np.isnan(rest).all(axis=1)] = 9
     return np.nanquantile(rest, 0.9, axis=1), np.nanmedian(rest, axis=1)
+
+
+def _shared_detail(a: Floats, b: Floats, seen: Floats) -> Floats:
+    """The correlation of what is left of two pictures when each square of `_CLOSE` pixels loses its mean."""
+    n, k = len(a), SIDE // _CLOSE
+    shape = (n, k, _CLOSE, k, _CLOSE)
+    whole = seen.reshape(shape).min((2, 4), keepdims=True)
+    x, y = ((part - part.mean((2, 4), keepdims=True)) * whole for part in (a.reshape(shape), b.reshape(shape)))
+    length = np.sqrt((x * x).sum((1, 2, 3, 4)) * (y * y).sum((1, 2, 3, 4)) + 1e-3)
+    shared: Floats = (x * y).sum((1, 2, 3, 4)) / length
+    return shared
