@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import mirada as library
 from mirada.catalog.catalog import Catalog
 from mirada.testing import class_folders
 from mirada.types import Decision
@@ -150,6 +151,9 @@ def test_training_on_a_subset_sees_its_members_alone(
     assert tested == frozen & set(subset["ids"])
     runs = {run["run_id"]: run["config"]["subset"] for run in mirada("runs", "--json").document}
     assert runs == {whole["run_id"]: None, made["run_id"]: f"half@{subset['hash']}"}
+    by_library = library.train(subset="half", backbone=str(backbone_file)).result
+    assert by_library is not None
+    assert by_library.n == made["n"]
     told = mirada("evaluate", "--model", "half", "--json").document
     assert told["metrics"]["accuracy"] == made["test"]["accuracy"]
     mirada("subset", "half", "--size", "20", "--replace")  # drawn anew: the figures stay those of what was judged
@@ -224,6 +228,26 @@ def test_the_photographs_of_restaurants(mirada: Mirada, shared: Callable[[str], 
         assert made["by_class"] == counts
         assert made["ids"] == mirada("subset", strategy, "--size", "500", "--strategy", strategy, "--replace",
                                      "--json").document["ids"]  # fmt: skip
-    grey = mirada("subset", "grey", "--size", "500", "--grey", "-o", tmp_path / "g", "--json").document
+    grey = mirada("subset", "grey", "--size", "500", "--grey", "--json").document
     assert grey["ids"] == mirada("subset", "stratified", "--json").document["ids"]
-    assert Counter(p.parent.name for p in (tmp_path / "g").rglob("*.*")) == wanted["stratified"]
+    for name in ("stratified", "balanced", "grey"):
+        _loads(mirada, name, tmp_path, wanted.get(name) or wanted["stratified"])
+
+
+def _loads(mirada: Mirada, name: str, home: Path, counts: dict[str, int]) -> None:
+    """Every export of the subset loads in the libraries that it is for."""
+    datasets, pandas = pytest.importorskip("datasets"), pytest.importorskip("pandas")
+    vision = pytest.importorskip("torchvision.datasets")
+    tree, table, hub = home / f"{name}-tree", home / f"{name}.csv", home / f"{name}-hub"
+    for out, fmt in ((tree, "folder"), (table, "csv"), (hub, "huggingface")):
+        told = mirada("subset", name, "-o", out, "--format", fmt, "--json").document["export"]
+        assert (told["n"], told["left_out"]) == (500, [])
+    folder = vision.ImageFolder(str(tree))
+    assert Counter(folder.classes[i] for i in folder.targets) == counts
+    loaded = datasets.load_dataset("imagefolder", data_dir=str(tree), cache_dir=str(home / "cache"))["train"]
+    assert Counter(loaded.features["label"].names[i] for i in loaded["label"]) == counts
+    assert pandas.read_csv(table).label.value_counts().to_dict() == counts
+    loaded = datasets.load_dataset(str(hub), cache_dir=str(home / "cache"))["train"]
+    assert Counter(loaded.features["label"].names[i] for i in loaded["label"]) == counts
+    modes = {image.mode for image in loaded["image"]}
+    assert modes == {"L"} if name == "grey" else "RGB" in modes
