@@ -141,7 +141,9 @@ def tell(ours: Outcome, theirs: Outcome, n: int) -> None:
     parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in ours.wall.items())
     print(f"Mirada       {mine:7.2f} s wall ({parts}); {ours.cpu:.2f} s of processor time")
     print(f"cleanvision  {peer:7.2f} s wall; {theirs.cpu:.2f} s of processor time")
-    print(f"ratio        {peer / mine:7.1f} of wall, {theirs.cpu / ours.cpu:.1f} of processor time\n")
+    print(f"ratio        {peer / mine:7.1f} of wall, {theirs.cpu / ours.cpu:.1f} of processor time")
+    checks = mine - ours.wall["add"]
+    print(f"             {peer / checks:7.1f} of wall, were the photographs in the catalogue already\n")
     print(f"{'check':18}{'Mirada':>8}{'cleanvision':>13}{'both':>7}{'agree':>9}")
     for name in NAMES:
         a, b = ours.flagged[name], theirs.flagged[name]

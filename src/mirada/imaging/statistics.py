@@ -31,7 +31,7 @@ STATISTICS: tuple[str, ...] = (
     "border_bottom",
     "border_left",
 )
-STATISTICS_VERSION = 1
+STATISTICS_VERSION = 2
 LOOK_SIDE = 224
 """The short side, in pixels, at which `measure` works on whatever is larger than 256: decode with this `min_side`."""
 
@@ -47,6 +47,8 @@ _PLAIN_RANGE = 40
 _STEP = 12  # grey levels between a plain frame and the picture, more than what JPEG adds; …
 _JUMP = 12  # … between a blurred one and the picture; …
 _STRAIGHT = 0.6  # … along this share of the edge
+_STRAIGHT_SMALL = 0.85  # … where a thing on plain ground is but a few rows from filling its width
+_SMALL = 64  # pixels
 _Grey = NDArray[np.uint8]
 _Floats = NDArray[np.float32]
 
@@ -191,8 +193,9 @@ def _plain_rows(grey: _Grey) -> int:
     if n < 2 or n + 2 >= len(values):
         return 0
     side = values.shape[1] // 8  # the frame's own sides may stand there
-    behind = np.abs(values[n + 1 : n + 3, side : values.shape[1] - side] - colour).max(axis=0)
-    return n if float((behind > _STEP).mean()) >= _STRAIGHT else 0
+    behind = np.abs(values[n + 1 : n + 2 + len(values) // 128, side : values.shape[1] - side] - colour).max(axis=0)
+    straight = _STRAIGHT if min(grey.shape) >= _SMALL else _STRAIGHT_SMALL
+    return n if float((behind > _STEP).mean()) >= straight else 0
 
 
 def _soft_bands(across: _Grey, down: _Grey) -> tuple[int, int]:
