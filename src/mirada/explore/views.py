@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from mirada.explore import drawings
 from mirada.explore.columns import Columns
+from mirada.explore.copies import Copies
 from mirada.explore.findings import findings
 from mirada.explore.oddness import Extremes
 from mirada.explore.summary import SHOWN, Portrait, Summary
@@ -99,6 +100,7 @@ class View:
     charts: tuple[Chart, ...]
     quantities: tuple[str, ...]
     galleries: tuple[Gallery, ...]
+    copies: tuple[tuple[str, str, str], ...]
     rejected: tuple[tuple[str, str], ...]
     n_rejected: str
     has_grey: bool
@@ -123,6 +125,7 @@ def view(summary: Summary, columns: Columns, extremes: Sequence[Extremes], thumb
         charts=tuple(_charts(summary)),
         quantities=tuple(str(QUANTITIES[name][0]) for name in shown),
         galleries=tuple(_galleries(summary, columns, extremes, thumbnails)),
+        copies=tuple(_copies(summary.copies)),
         rejected=tuple((str(REASONS.get(reason, reason)), count(n)) for reason, n in summary.rejected.items()),
         n_rejected=count(summary.n_rejected),
         has_grey=is_grey_known,
@@ -152,6 +155,17 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     facts.append((str(msg("Copies too many")), count(summary.copies.exact.n_extra)))
     facts.append((text["rejected"], count(summary.n_rejected)))
     return facts
+
+
+def _copies(copies: Copies) -> list[tuple[str, str, str]]:
+    """(kind, groups, photographs in them) of each kind of copies; "–" for what nobody looked for."""
+    rows = []
+    for name, found in ((msg("Same bytes"), copies.exact), (msg("Near duplicates"), copies.near)):
+        groups, photos = ("–", "–") if found is None else (count(found.n_groups), count(found.n_photos))
+        rows.append((str(name), groups, photos))
+    across = copies.leakage
+    told = ("–", "–") if across is None else (count(across.n_groups), count(across.n_test + across.n_val))
+    return [*rows, (str(msg("Across train, val and test (those of val and test)")), *told)]
 
 
 def _row(

@@ -118,6 +118,8 @@ TEXTS: Mapping[str, Message] = {
     "grey": msg("Truly grey"),
     "median_size": msg("Median size"),
     "copies": msg("Copies and leakage"),
+    "kind": msg("Kind"),
+    "groups": msg("Groups"),
     "extremes": msg("The oddest and the plainest"),
     "extremes_lead": msg(
         "Of each class, the photographs farthest from what the class is like, and those nearest to it. Odd ones may be "
