@@ -1,7 +1,8 @@
 """The folder a project lives in: open, create, lock, paths.
 
 Layout: ``mirada.toml`` (settings; marks the folder), ``format.json`` (layout version), ``catalog.sqlite``,
-``embeddings/``, ``thumbnails/``, ``runs/<run_id>/``, ``models/<name>/<version>/``, ``mlflow.db``.
+``embeddings/``, ``looks/``, ``checks/``, ``thumbnails/``, ``runs/<run_id>/``, ``models/<name>/<version>/``,
+``mlflow.db``.
 """
 
 from __future__ import annotations
@@ -69,6 +70,16 @@ class Workspace:
     def embeddings_path(self) -> Path:
         """Cached embeddings, one folder a backbone."""
         return self.path / "embeddings"
+
+    @property
+    def looks_path(self) -> Path:
+        """Cached statistics and descriptions of photographs."""
+        return self.path / "looks"
+
+    @property
+    def checks_path(self) -> Path:
+        """Scores of every sample, one file a check."""
+        return self.path / "checks"
 
     @property
     def thumbnails_path(self) -> Path:
