@@ -98,7 +98,7 @@ def test_replacing_makes_the_queue_exactly_these_and_keeps_ids(
     assert queue() == {id_: first[id_] for id_ in ids[:3]}
     assert [row.issue.sample_id for row in catalog.issues("dark")] == [ids[0]]
     assert catalog.counts()["by_check_open"] == {"blurry": 1, "dark": 1}
-    catalog.replace_issues("dark", [])
+    assert catalog.replace_issues("dark", [Issue(ids[9], "dark", 0.4, False, 0.3)]) == 0  # a near miss is none
     assert set(catalog.issue_counts()) == {"blurry"}
     assert kept(catalog) == recounted(catalog)
     with pytest.raises(ValueError, match="blurry"):

@@ -43,7 +43,7 @@ class IssueStore:
         return n_saved
 
     def replace_issues(self, check: str, issues: Iterable[Issue]) -> int:
-        """Make what `check` flags exactly these; returns how many there are.
+        """Make what `check` flags exactly those of these that are issues; returns how many that is.
 
         Issues of samples that it flagged before keep their ids and stay decided; rows that it flags no more are
         kept as scores. Raises NotFound for an unknown sample, ValueError for another check's issue.
@@ -52,17 +52,18 @@ class IssueStore:
             tally = Tally()
             flagged = sa.select(table.c.sample_id, table.c.issue_id).where(table.c.check == check, table.c.is_issue)
             gone = {row.sample_id: row.issue_id for row in connection.execute(flagged)}
-            n_saved = 0
+            n_flagged = 0
             for batch in _by_key(issues):
                 for sample_id, name in batch:
                     if name != check:
                         raise ValueError(f"an issue of {name!r} among those of {check!r}")
                     gone.pop(sample_id, None)
-                n_saved += _save(connection, batch, tally)
+                _save(connection, batch, tally)
+                n_flagged += sum(1 for issue in batch.values() if issue.is_issue)
             for ids in chunked(gone.values()):
                 _unflag(connection, check, ids, tally)
             tally.apply(connection)
-        return n_saved
+        return n_flagged
 
     def issues(
         self, check: str, *, after: tuple[float, int] | None = None, open_only: bool = True
