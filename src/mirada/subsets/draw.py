@@ -35,8 +35,9 @@ class Drawn:
 def draw(samples: Iterable[Sample], recipe: Recipe) -> Drawn:
     """Draw from `samples` as `recipe` says: exactly `recipe.size` ids where it names a size.
 
-    Samples without a label are never drawn, and copies only by "all" without a size, which takes everything. Raises NotEnoughData where there are fewer than asked for, and for a
-    balanced draw from a class without a photograph.
+    Samples without a label are never drawn, and copies only by "all" without a size, which takes everything.
+    Raises NotEnoughData where there are fewer than asked for, and for a balanced draw from a class without a
+    photograph.
     """
     everything = list(samples)
     known = [sample for sample in everything if sample.label is not None]
