@@ -15,7 +15,7 @@ from mirada.clean.neighbours import nearest
 from mirada.embed.backbone import Backbone
 from mirada.embed.cache import open_cache
 from mirada.embed.embed import Failure
-from mirada.embed.looks import look
+from mirada.embed.looks import BOTH, Want, look
 from mirada.embed.vino import resolve_precision
 from mirada.engine.base import Progress
 from mirada.errors import NotEnoughData
