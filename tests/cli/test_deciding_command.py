@@ -56,7 +56,7 @@ def by_id(catalog: Catalog, ids: list[str]) -> list[Sample]:
 def flag(catalog: Catalog, check: str, samples: list[Sample], other: dict[str, str]) -> None:
     found = []
     for i, sample in enumerate(samples):
-        evidence = {"suggested_label": other[sample.label], "probability": 0.9} if other else {}
+        evidence = {"suggested": other[sample.label], "p_suggested": 0.9} if other else {}
         found.append(Issue(sample.sample_id, check, (i + 1) / 100, True, 0.5, evidence))
     catalog.replace_issues(check, found)
 

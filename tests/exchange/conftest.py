@@ -30,7 +30,7 @@ def catalog(sample: Callable[[int], Sample]) -> Iterator[Catalog]:
     """Twelve samples; `label` flags the first six, `dark` the first three; one photograph cannot be read."""
     with Catalog.open("sqlite://") as opened:
         opened.add([sample(i) for i in range(12)], [Rejected("/photos/Pizza/bad.jpg", "/photos", "truncated")])
-        evidence = [{"suggested_label": CLASSES[(i + 1) % 3], "probability": 0.9} for i in range(6)]
+        evidence = [{"suggested": CLASSES[(i + 1) % 3], "p_suggested": 0.9} for i in range(6)]
         opened.replace_issues(
             "label", [Issue(sample(i).sample_id, "label", i / 10, True, 0.7, evidence[i]) for i in range(6)]
         )

@@ -66,6 +66,12 @@ def test_exact_duplicates_go_and_a_person_s_keep_stays(catalog: Catalog, make: M
         "a copy of /photos/000.jpg",
     )
     assert apply_rule(catalog, "drop_exact_duplicates").choices == []
+    pixels = [make(20), make(21)]
+    catalog.add(pixels)
+    _flag(catalog, "exact_duplicate", [pixels[1]], keep=pixels[0].sample_id, kinds=["pixels"])
+    assert [one.sample_id for one in apply_rule(catalog, "drop_exact_duplicates").choices] == [pixels[1].sample_id]
+    decide(catalog, [Choice("drop", sample_id=pixels[0].sample_id)])  # then the copy is all that is left
+    assert apply_rule(catalog, "drop_exact_duplicates").choices == []
 
 
 def test_near_duplicates_go_by_group_and_only_those_that_are_flagged(catalog: Catalog, make: Make) -> None:
@@ -90,7 +96,7 @@ def test_corrupt_and_labels(catalog: Catalog, make: Make) -> None:
     catalog.replace_issues(
         "label",
         [
-            Issue(make(i).sample_id, "label", 0.1, True, 0.5, {"suggested_label": label, "probability": p})
+            Issue(make(i).sample_id, "label", 0.1, True, 0.5, {"suggested": label, "p_suggested": p})
             for i, (label, p) in enumerate(found, start=1)
         ],
     )

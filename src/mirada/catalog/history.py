@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from mirada.catalog import counters
-from mirada.catalog.database import Database
+from mirada.catalog.database import Database, chunked
 from mirada.catalog.queues import IN_FORCE, undo_rows
 from mirada.catalog.records import HistoryRow, Outcomes, StepCount
 from mirada.catalog.schema import decisions as log
@@ -43,6 +43,15 @@ class HistoryReader:
             return rows
 
         return self._db.stream(fetch)
+
+    def answered(self, sample_ids: Iterable[str], check: str) -> set[str]:
+        """Those of the samples with a decision in force for `check`, flagged now or not."""
+        found: set[str] = set()
+        with self._db.read() as connection:
+            for batch in chunked(sample_ids):
+                query = sa.select(log.c.sample_id).where(log.c.sample_id.in_(batch), log.c.check == check, IN_FORCE)
+                found.update(connection.execute(query).scalars())
+        return found
 
     def outcomes(self) -> list[Outcomes]:
         """Where the samples came from and what became of them: each sample is counted in one of the rows."""

@@ -11,8 +11,8 @@ from mirada.messages import Message, msg
 from mirada.types import Action
 
 ACTIONS: tuple[str, ...] = get_args(Action)
-_SUGGESTED = ("suggested_label", "suggested")
-_SURE = ("suggested_probability", "suggested_score", "probability")
+_SUGGESTED = ("suggested", "suggested_label")
+_SURE = ("p_suggested", "probability")
 ALLOWED = "keep, drop, ambiguous, restore, relabel=CLASS"
 
 

@@ -1,6 +1,7 @@
 """Rules that decide by themselves, each only where a person switches it on; recorded as decided by "rule:NAME".
 
-    drop_exact_duplicates   of each set of byte-identical photographs keep the best, drop the others
+    drop_exact_duplicates   of each set of byte-identical photographs keep the best, drop the others; so with
+                            those that the check `exact_duplicate` found to be equal in every pixel
     drop_near_duplicates    the same for near duplicates
     drop_corrupt            what cannot be read
     accept_labels=P         the suggested class, where the check `label` is at least P sure of it
@@ -11,7 +12,7 @@ would decide which label is right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -51,10 +52,26 @@ def _exact(catalog: Catalog, _: str) -> Ruled:
     ruled, n_left = Ruled(), 0
     for batch in chunked(catalog.duplicates_by_content(), 100):
         samples = catalog.samples_by_id(key for group in batch for key in group)
-        issues = _issues_of(catalog, samples, "exact_duplicate")
+        issues, settled = _issues_of(catalog, samples, "exact_duplicate")
         for group in batch:
-            n_left += _drop_copies(ruled, [samples[key] for key in group], issues, "exact_duplicate")
+            n_left += _drop_copies(ruled, [samples[key] for key in group], issues, settled, "exact_duplicate")
+    for rows in chunked(catalog.issues("exact_duplicate"), 100):
+        n_left += _equal_pixels(catalog, rows, ruled)
     return _told(ruled, n_left)
+
+
+def _equal_pixels(catalog: Catalog, rows: list[IssueRow], ruled: Ruled) -> int:
+    """Copies in files of other bytes, which only their evidence leads to; returns how many a person has to see."""
+    kept = {row.issue.sample_id: str(row.issue.evidence.get("keep")) for row in rows}
+    samples = catalog.samples_by_id({*kept, *kept.values()})
+    statuses, n_left = catalog.statuses(samples), 0
+    for row in rows:
+        one, other = samples.get(row.issue.sample_id), samples.get(kept[row.issue.sample_id])
+        if one is None or other is None or statuses[other.sample_id] != "live":
+            continue
+        if one.content_sha256 != other.content_sha256:
+            n_left += _drop_copies(ruled, [one, other], {one.sample_id: row}, set(), "exact_duplicate")
+    return n_left
 
 
 def _near(catalog: Catalog, _: str) -> Ruled:
@@ -70,19 +87,24 @@ def _near(catalog: Catalog, _: str) -> Ruled:
         groups = catalog.group_members(group_ids)
         samples = catalog.samples_by_id(key for members in groups.values() for key in members)
         statuses = catalog.statuses(samples)
-        issues = _issues_of(catalog, samples, check)
+        issues, settled = _issues_of(catalog, samples, check)
         for members in groups.values():
             live = [samples[key] for key in members if statuses[key] == "live"]
-            n_left += _drop_copies(ruled, live, issues, check)
+            n_left += _drop_copies(ruled, live, issues, settled, check)
     return _told(ruled, n_left)
 
 
-def _issues_of(catalog: Catalog, sample_ids: Iterable[str], check: str) -> Mapping[str, IssueRow]:
-    rows = catalog.issues_of(sample_ids)
-    return {row.issue.sample_id: row for row in rows if row.issue.check == check and row.issue.is_issue}
+def _issues_of(catalog: Catalog, sample_ids: Iterable[str], check: str) -> tuple[Mapping[str, IssueRow], set[str]]:
+    """What `check` flags of these samples, and which of them it need not be asked about any more."""
+    ids = list(sample_ids)
+    rows = catalog.issues_of(ids)
+    flagged = {row.issue.sample_id: row for row in rows if row.issue.check == check and row.issue.is_issue}
+    return flagged, catalog.answered(ids, check) | {key for key, row in flagged.items() if not row.is_open}
 
 
-def _drop_copies(ruled: Ruled, members: list[Sample], issues: Mapping[str, IssueRow], check: str) -> bool:
+def _drop_copies(
+    ruled: Ruled, members: list[Sample], issues: Mapping[str, IssueRow], settled: Collection[str], check: str
+) -> bool:
     """Choose to drop all but the best; True where the copies' labels differ and a person has to."""
     if len(members) < 2:
         return False
@@ -92,9 +114,9 @@ def _drop_copies(ruled: Ruled, members: list[Sample], issues: Mapping[str, Issue
     kept = best(members, named=next((name for name in named if name is not None), None))
     for sample in members:
         issue = issues.get(sample.sample_id)
-        if sample is kept or (issue is not None and not issue.is_open):
+        if sample is kept or sample.sample_id in settled:
             continue
-        if issue is None and check == "near_duplicate":  # in the group by way of others, not a copy itself
+        if issue is None and check == "near_duplicate":  # in the group by way of others
             continue
         key = None if issue is None else issue.issue_id
         why = msg("a copy of {uri}", uri=kept.uri).render("en")
