@@ -30,6 +30,8 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 # More labels than this are not needed to choose the next ones; of each class about as many are taken.
 MAX_LABELLED = 3_000
+# The rest is judged by as many of it: its accuracy is then known to a third of a point.
+MAX_JUDGED = 20_000
 REASON = "suggest"
 # A fifth more answers change fewer of the rest's answers than this: they hardly help.
 SETTLED = 0.01
@@ -197,6 +199,8 @@ def _probs(head: Head, X: Floats, usable: NDArray[np.bool_]) -> Floats:
 def _judged(pool: Pool, taught: Ints, open_: Ints, probs: Floats, *, seed: int) -> tuple[Estimate | None, float | None]:
     """The expected accuracy on the rest, and the share of answers that a fifth fewer labels change."""
     X, y, groups = pool.X[taught], pool.y[taught], pool.groups[taught]
+    if len(open_) > MAX_JUDGED:
+        open_ = np.sort(np.random.default_rng(seed).choice(open_, MAX_JUDGED, replace=False))
     try:
         held = out_of_fold_probs(X, y, groups=groups, seed=seed, n_classes=len(pool.names))
         fewer = [_head(pool, taught[held.folds != fold], seed=seed) for fold in range(TRIALS)]
@@ -205,11 +209,10 @@ def _judged(pool: Pool, taught: Ints, open_: Ints, probs: Floats, *, seed: int) 
         return None, None
     rest = probs[open_]
     answers = rest.argmax(axis=1)
-    changes = [float((head.probs(pool.X[open_]).argmax(axis=1) != answers).mean()) for head in fewer if head]
-    state = np.full(len(pool.y), -1, dtype=np.int64)
-    state[taught] = y
-    both = np.sort(np.concatenate([taught, open_]))
-    weights = coverage_weights(pool.X[both], state[both])
+    unseen = pool.X[open_]
+    changes = [float((head.logits(unseen).argmax(axis=1) != answers).mean()) for head in fewer if head]
+    state = np.concatenate([y, np.full(len(open_), -1)])
+    weights = coverage_weights(np.concatenate([X, unseen]), state)
     estimate = estimate_accuracy(held.probs, y, rest, weights=weights, seed=seed)
     return estimate, float(np.mean(changes)) if changes else None
 
