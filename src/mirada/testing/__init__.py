@@ -5,6 +5,7 @@ Everything here is drawn by code from a seed; nothing was taken by a camera.
 
 from __future__ import annotations
 
+from mirada.testing.check_contract import check_check
 from mirada.testing.contracts import ContractError, check_engine, check_source
 from mirada.testing.quick import KINDS, class_folders, photo, pixels
 from mirada.testing.sample_set import SHARES, SampleTruth, render_sample_set
@@ -14,6 +15,7 @@ __all__ = [
     "SHARES",
     "ContractError",
     "SampleTruth",
+    "check_check",
     "check_engine",
     "check_source",
     "class_folders",
