@@ -41,7 +41,7 @@ def align(template: Floats, moving: Floats, affine: Floats, *, n_steps: int) -> 
     """
     n, side = template.shape[:2]
     grid = _grid(side)  # (p, 3): x, y, 1
-    flat = template.reshape(n, -1)
+    flat = template.reshape(n, side * side)
     descent = _steepest_descent(template, grid)  # (n, 6, p)
     normal = np.matmul(descent, descent.transpose(0, 2, 1))
     damp = _DAMPING * np.trace(normal, axis1=1, axis2=2) / 6 + _FLAT
@@ -96,8 +96,8 @@ def _grid(side: int) -> Floats:
 def _steepest_descent(template: Floats, grid: Floats) -> Floats:
     side = template.shape[1]
     dy, dx = np.gradient(template, 2 / side, axis=(1, 2))
-    x = dx.reshape(len(template), 1, -1) * grid.T
-    y = dy.reshape(len(template), 1, -1) * grid.T
+    x = dx.reshape(len(template), 1, side * side) * grid.T
+    y = dy.reshape(len(template), 1, side * side) * grid.T
     return np.concatenate([x, y], axis=1)
 
 
@@ -125,5 +125,4 @@ def _compare(template: Floats, values: Floats, seen: Floats) -> tuple[Floats, Fl
 def _standard(values: Floats, seen: Floats, total: Floats) -> Floats:
     centred = (values - (np.einsum("np,np->n", values, seen) / total)[:, None]) * seen
     length = np.sqrt(np.maximum(np.einsum("np,np->n", centred, centred) / total, _FLAT))
-    centred /= length[:, None]
-    return centred
+    return np.asarray(centred / length[:, None], np.float32)

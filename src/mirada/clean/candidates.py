@@ -53,6 +53,9 @@ def find_candidates(pictures: Floats, *, partners: int = _PARTNERS, seed: int = 
     """
     pictures = pictures.reshape(-1, LOOKALIKE_SIDE, LOOKALIKE_SIDE)
     n = len(pictures)
+    if n < 2:
+        nobody = np.zeros(0, np.int64)
+        return Candidates(nobody, nobody, np.zeros((0, 2, 3), np.float32), np.zeros(0, np.float32))
     whole = _spectrum(pictures, (0.0, 0.0, 1.0))
     turn = _doubts(whole, 0.0).argmax(axis=1)
     base = np.empty((n, _FREQUENCIES**2), np.float32)
@@ -138,8 +141,7 @@ def _spectrum(pictures: Floats, window: tuple[float, float, float]) -> Floats:
     spectra *= (order**_TILT).astype(np.float32)  # photographs have less of the higher ones; this evens it half out
     spectra[:, 0, 0] = 0
     length = np.sqrt(np.einsum("nyx,nyx->n", spectra, spectra))
-    spectra /= np.maximum(length, 1e-6)[:, None, None]
-    return spectra
+    return np.asarray(spectra / np.maximum(length, 1e-6)[:, None, None], np.float32)
 
 
 @cache
@@ -164,7 +166,7 @@ def _turned(spectra: Floats, turn: int) -> Floats:
     turned = (
         turned * (sign if flip_x else np.abs(sign))[None, None, :] * (sign if flip_y else np.abs(sign))[None, :, None]
     )
-    return np.asarray(turned.reshape(len(spectra), -1), np.float32)
+    return np.asarray(turned.reshape(len(spectra), _FREQUENCIES**2), np.float32)
 
 
 def _doubts(spectra: Floats, doubt: float) -> NDArray[np.bool_]:

@@ -161,9 +161,8 @@ def _suspects(material: Material, rows: Ints) -> list[int]:
         by_size[sample.width, sample.height, round(float(looks[at].mean()) / 8)].append(int(rows[at]))
     for alike in by_size.values():
         found.update(alike if len(alike) > 1 else ())
-    quarter = (
-        looks.reshape(len(looks), LOOKALIKE_SIDE // 2, 2, LOOKALIKE_SIDE // 2, 2).mean((2, 4)).reshape(len(looks), -1)
-    )
+    half = LOOKALIKE_SIDE // 2
+    quarter = looks.reshape(len(looks), half, 2, half, 2).mean((2, 4)).reshape(len(looks), half * half)
     centred = quarter - quarter.mean(axis=1, keepdims=True)
     centred[flat] = 0
     for a, b, _ in zip(*near_pairs(centred, min_similarity=_ALMOST_EQUAL, seed=material.seed), strict=True):

@@ -36,30 +36,30 @@ class Leakage:
         values = np.ones(len(material.samples), np.float32)
         crossing = _crossing(material)
         for rows in crossing.values():
+            places = _places(material, rows)
             for row in rows:
-                others = _elsewhere(material, rows, row)
-                same = any(_content(material, other) == _content(material, row) for other in others)
-                values[row] = (_SURE if same else _SUSPECTED) if others else 1
+                same = len(places[_content(material, row)]) > 1
+                values[row] = _SURE if same else _SUSPECTED
         groups = material.groups
 
         def evidence(row: int) -> Evidence:
             rows = crossing.get(int(groups[row]), [])
-            others = _elsewhere(material, rows, row)
-            if not others:
+            sample = material.samples[row]
+            others = [other for other in rows if material.samples[other].split != sample.split]
+            if not others or sample.split is None:
                 return {}
             # The same bytes first, then what was there to learn from.
-            same = [other for other in others if _content(material, other) == _content(material, row)]
+            same = [other for other in others if _content(material, other) == sample.content_sha256]
             nearest = material.samples[(same or others)[0]]
-            parts = {name: sum(material.samples[other].split == name for other in rows) for name in SPLIT_NAMES}
             return {
-                "part": material.samples[row].split,
+                "part": sample.split,
                 "copy_of": nearest.sample_id,
                 "uri": nearest.uri,
                 "other_part": nearest.split,
                 "kind": "bytes" if same else "near",
                 "members": [material.samples[other].sample_id for other in others[:_SHOWN]],
                 "n_members": len(rows),
-                "parts": parts,
+                "parts": {name: sum(material.samples[other].split == name for other in rows) for name in SPLIT_NAMES},
             }
 
         notes = (
@@ -78,8 +78,8 @@ def register_leakage() -> None:
 def _crossing(material: Material) -> dict[int, list[int]]:
     """Rows that are in a part of the split, by group, of the groups that are in more than one part; train first."""
     groups: dict[int, list[int]] = defaultdict(list)
-    assert_groups = material.groups if material.groups is not None else np.zeros(0, np.int64)
-    for row, (sample, group) in enumerate(zip(material.samples, assert_groups.tolist(), strict=True)):
+    numbers = material.groups if material.groups is not None else np.zeros(0, np.int64)
+    for row, (sample, group) in enumerate(zip(material.samples, numbers.tolist(), strict=True)):
         if sample.split is not None:
             groups[group].append(row)
 
@@ -94,8 +94,12 @@ def _crossing(material: Material) -> dict[int, list[int]]:
     }
 
 
-def _elsewhere(material: Material, rows: list[int], row: int) -> list[int]:
-    return [other for other in rows if material.samples[other].split != material.samples[row].split]
+def _places(material: Material, rows: list[int]) -> dict[str, set[str | None]]:
+    """The parts that each content is in."""
+    places: dict[str, set[str | None]] = defaultdict(set)
+    for row in rows:
+        places[_content(material, row)].add(material.samples[row].split)
+    return places
 
 
 def _content(material: Material, row: int) -> str:

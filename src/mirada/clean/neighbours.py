@@ -22,7 +22,7 @@ EXACT_NEAREST = 60_000
 _BLOCK = 1 << 22  # products held at once: 16 MiB
 _CELL = 256  # vectors a cell holds on average
 _MOST_CELLS = 4096
-_REACH = 3.0
+_REACH = 2.0
 _ROUNDS = 4
 _MOST = 64
 
