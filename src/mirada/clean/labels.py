@@ -19,9 +19,9 @@ from mirada.clean.base import Evidence, Ints, Material, Need, Scores, register
 from mirada.clean.votes import Near, Values, isolation, label_votes, near_others
 from mirada.messages import Message, msg
 
-SURENESS, VOTE, LONELINESS = 2.0, 0.25, 0.7  # weights beside the odds, which have 1
+SURENESS, VOTE, LONELINESS = 0.5, 0.25, 0.5  # weights beside the odds, which have 1
 MAX_ISOLATION = 6.0
-EVEN = -0.5  # log odds that score 0.5
+EVEN = -1.0  # log odds that score 0.5
 SLOPE = 3.0
 LEAST = 1e-6
 TITLE = msg("Label that is probably wrong")

@@ -25,7 +25,7 @@ MAX_ISOLATION = 4.0
 ALONE = 6.0  # where nobody votes: robust standard deviations that count as much as a vote of full entropy
 CLASS_PRIOR = 20  # a class's own distances count as much as everybody's when it has so many photographs
 LEAST_ODD = 0.55
-SPREADS = 2.0
+SPREADS = 1.75
 STEEP = 4.0
 ENOUGH_VOTES = 3
 ENOUGH_SAMPLES = 5
@@ -61,7 +61,7 @@ class OutlierCheck:
                     {"sample_id": sample.sample_id, "similarity": round(similarity, 4), "label": sample.label}
                     for sample, similarity in shown
                 ],
-                "similarity": round(float(closeness[row]), 4),
+                "similarity": round(float(closeness[row]), 4) if rows else None,
                 "usual_similarity": round(usual, 4),
             }
 
