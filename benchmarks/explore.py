@@ -40,7 +40,7 @@ def main(n: int = 200_000) -> dict[str, float]:
         page = Path(folder) / "page.html"
         command = [sys.executable, "-m", "mirada", "--workspace", str(workspace.path), "explore", "--json", "--html"]
         start = time.perf_counter()
-        run = subprocess.run([*command, str(page)], capture_output=True, text=True, check=True)
+        run = subprocess.run([*command, str(page)], stdout=subprocess.PIPE, text=True, check=True)
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         made = json.loads(run.stdout)
         found = {

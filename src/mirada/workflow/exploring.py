@@ -103,7 +103,7 @@ def explore(workspace: Workspace, request: ExploreRequest, *, progress: Progress
     shots = _Shots(workspace, samples, progress)
     page = _page(made, placement, shots, backbone)
     clock.lap("pictures")
-    return replace(made, html=_write(request.html, page))
+    return replace(made, html=_write(request.html, page), notes=(*made.notes, *shots.notes()))
 
 
 def _seed(workspace: Workspace, request: ExploreRequest) -> int:
