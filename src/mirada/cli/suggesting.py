@@ -194,7 +194,7 @@ def _progress_lines(found: Suggestions) -> list[Message]:
     if found.settled and found.change is not None:
         lines.append(
             msg(
-                "More answers will hardly help: a fifth more would change {share} of the rest. Now: `mirada train`.",
+                "More answers will hardly help: a fifth of them changed {share} of the rest. Now: `mirada train`.",
                 share=per_cent(found.change),
             )
         )

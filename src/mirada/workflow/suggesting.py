@@ -33,7 +33,7 @@ MAX_LABELLED = 3_000
 # The rest is judged by as many of it: its accuracy is then known to a third of a point.
 MAX_JUDGED = 20_000
 REASON = "suggest"
-# A fifth more answers change fewer of the rest's answers than this: they hardly help.
+# A fifth of the answers changes fewer of the rest's answers than this: they hardly help.
 SETTLED = 0.01
 TRIALS = 2
 MIN_SETTLED = 50
@@ -69,7 +69,7 @@ class Suggestions:
     """The next questions and where one stands.
 
     `estimate`: of the accuracy on the unlabelled photographs. `change`: the share of their answers that a fifth
-    more labels would change. `settled`: more answers will hardly help.
+    of the labels changes. `settled`: more answers will hardly help.
     """
 
     questions: tuple[Question, ...]
@@ -197,7 +197,7 @@ def _probs(head: Head, X: Floats, usable: NDArray[np.bool_]) -> Floats:
 
 
 def _judged(pool: Pool, taught: Ints, open_: Ints, probs: Floats, *, seed: int) -> tuple[Estimate | None, float | None]:
-    """The expected accuracy on the rest, and the share of answers that a fifth fewer labels change."""
+    """The expected accuracy on the rest, and the share of its answers that a fifth of the labels changes."""
     X, y, groups = pool.X[taught], pool.y[taught], pool.groups[taught]
     if len(open_) > MAX_JUDGED:
         open_ = np.sort(np.random.default_rng(seed).choice(open_, MAX_JUDGED, replace=False))
