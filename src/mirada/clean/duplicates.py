@@ -18,7 +18,7 @@ from mirada.clean.base import Evidence, Floats, Ints, Material, Need, Scores, re
 from mirada.clean.candidates import FLAT, find_candidates
 from mirada.clean.grouping import LINE, Copy, make_groups, preference, reason
 from mirada.clean.neighbours import in_threads, near_pairs
-from mirada.clean.verify import Matches, judge, verify
+from mirada.clean.verify import Matches, Read, judge, verify
 from mirada.errors import MiradaError
 from mirada.imaging.decode import decode
 from mirada.imaging.lookalike import LOOKALIKE_SIDE
@@ -27,6 +27,7 @@ from mirada.types import Sample
 
 _ALMOST_EQUAL = 0.998
 _SHOWN = 20
+_MERGES = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,10 +192,37 @@ def _near_groups(material: Material, rows: Ints) -> list[list[Copy]]:
         return judge(pictures, template, moving, affine, read=source)
 
     found = verify(pictures, find_candidates(pictures, seed=material.seed), source)
+    groups = make_groups(samples, found, judge_more)
+    for _ in range(_MERGES):
+        more = _among_the_kept(pictures, groups, found, seed=material.seed, source=source)
+        if not len(more):
+            break
+        found = found.and_also(more, np.arange(len(pictures)))
+        groups = make_groups(samples, found, judge_more)
     return [
         [Copy(int(rows[c.row]), int(rows[c.of]), c.confidence, c.similarity, c.kinds) for c in group]
-        for group in make_groups(samples, found, judge_more)
+        for group in groups
     ]
+
+
+def _among_the_kept(
+    pictures: Floats, groups: list[list[Copy]], found: Matches, *, seed: int, source: Read | None
+) -> Matches:
+    """Sure pairs, not found before, among the photographs that groups keep.
+
+    A photograph names a few partners: where it has dozens of copies, these fall into several groups at first.
+    """
+    kept = np.array(sorted(group[0].of for group in groups), np.int64)
+    of_kept = pictures[kept]
+    more = verify(of_kept, find_candidates(of_kept, seed=seed), source)
+    known = set(zip(found.template.tolist(), found.moving.tolist(), strict=True))
+    pairs = list(zip(kept[more.template].tolist(), kept[more.moving].tolist(), strict=True))
+    new = [
+        at for at, (a, b) in enumerate(pairs)
+        if more.confidence[at] >= LINE and (a, b) not in known and (b, a) not in known
+    ]  # fmt: skip
+    none = found.take(np.zeros(0, np.int64))
+    return none.and_also(more.take(np.array(new, np.int64)), kept)
 
 
 def _looks(material: Material) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from PIL import Image
@@ -56,6 +56,12 @@ class Matches:
     def take(self, rows: Ints) -> Matches:
         """Some of them, in this order."""
         return Matches(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def and_also(self, more: Matches, rows: Ints) -> Matches:
+        """These and `more`, whose rows are places in `rows`."""
+        there = replace(more, template=rows[more.template], moving=rows[more.moving])
+        columns = [(getattr(self, field.name), getattr(there, field.name)) for field in fields(self)]
+        return Matches(*(np.concatenate(column) for column in columns))
 
 
 def verify(pictures: Floats, candidates: Candidates, read: Read | None) -> Matches:
