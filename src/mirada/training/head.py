@@ -29,7 +29,7 @@ Groups = Sequence[str] | Sequence[int] | NDArray[np.generic] | None
 Kind = Literal["logistic", "mlp"]
 FOLDS, INNER_FOLDS = 5, 3
 FINAL_TOLERANCE = 1e-7
-# What judges samples once needs no more: probabilities move by less than 0.002.
+# Heads that judge samples once and are then thrown away need not be fitted as far as one that is kept.
 OUT_OF_FOLD_TOLERANCE = 1e-5
 # Folds are fitted side by side where the copies of their features stay below this many numbers.
 SIDE_BY_SIDE_FLOATS = 150_000_000
