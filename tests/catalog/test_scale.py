@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from mirada.catalog.catalog import Catalog
+from mirada.catalog.history import _out_query
 from mirada.catalog.samples import Filter, flagged_query, page_query
 
 N = 100_000
@@ -64,6 +65,12 @@ def test_a_queue_of_issues_walks_an_index(large: Catalog, open_only: bool, index
     assert f"{index} (check=? AND score>?)" in plan
     assert "SCAN" not in plan
     assert "TEMP B-TREE" not in plan
+
+
+def test_decisions_are_looked_up_by_sample(large: Catalog) -> None:
+    plan = _plan(large, _out_query())
+    assert "ix_decisions_sample (sample_id=?)" in plan
+    assert "SCAN" not in plan
 
 
 def test_counters_hold_after_many_writes(large: Catalog, kept: Callable, recounted: Callable) -> None:

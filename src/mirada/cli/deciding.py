@@ -65,8 +65,8 @@ def issues(
             return Result([document(one) for one in found])
         from itertools import islice
 
-        shown = list(islice(found, limit or MOST_SHOWN))
-        return Result([], _queue_lines(catalog, check, shown))
+        most = limit or MOST_SHOWN
+        return Result([], _queue_lines(catalog, check, list(islice(found, most)), most))
 
 
 def _as_json() -> bool:
@@ -94,7 +94,7 @@ def _overview(catalog: Catalog) -> list[str | Message]:
     return [*table(head, rows), "", msg("`mirada issues --check NAME` lists one, the worst first.")]
 
 
-def _queue_lines(catalog: Catalog, check: str | None, shown: Sequence[Finding]) -> list[str | Message]:
+def _queue_lines(catalog: Catalog, check: str | None, shown: Sequence[Finding], limit: int) -> list[str | Message]:
     if not shown:
         return [msg("Nothing is open here.")]
     from mirada.exchange.base import suggestion
@@ -107,13 +107,12 @@ def _queue_lines(catalog: Catalog, check: str | None, shown: Sequence[Finding]) 
     ]
     head = [msg("issue"), msg("score"), msg("label"), msg("suggested"), msg("split"), msg("photograph")]
     n_open = catalog.issue_counts()[check].n_open
-    return [
-        *table(head, rows),
-        "",
-        msg("{shown} shown, {n} open; the next: mirada issues --check {check} --after {last}", shown=len(shown),
-            n=n_open, check=check, last=shown[-1].issue_id),
-        msg("Decide with: mirada decide ISSUE… keep|drop|ambiguous|relabel=CLASS"),
-    ]  # fmt: skip
+    lines: list[str | Message] = [*table(head, rows), "", msg("{shown} shown, {n} open.", shown=len(shown), n=n_open)]
+    if len(shown) == limit:
+        lines.append(
+            msg("The next: mirada issues --check {check} --after {last}", check=check, last=shown[-1].issue_id)
+        )
+    return [*lines, msg("Decide with: mirada decide ISSUE… keep|drop|ambiguous|relabel=CLASS")]
 
 
 @click.command(
