@@ -4,7 +4,8 @@ Two things make a photograph odd. Its nearest neighbours bear labels at odds wit
 vote): what is relevant to no class lies between all of them. And it is farther from its neighbours than is usual
 in the class they vote for, which takes account of classes that are wider than others (as the local outlier factor
 does: Breunig et al., SIGMOD 2000). On irrelevant photographs mixed into sports, objects, food and scenes the vote
-ranked better than the entropy of out-of-fold probabilities or distance alone; distance within the class added to it. Without labels, distance alone decides.
+ranked better than the entropy of out-of-fold probabilities or distance alone; distance within the class added to it.
+Without labels, distance alone decides.
 """
 
 from __future__ import annotations
