@@ -27,6 +27,7 @@ from mirada.workflow.data import engine, limits
 from mirada.workspace import Workspace
 
 N_NEIGHBOURS = 20
+MOST_COPIES = 44  # of one photograph that are looked past
 # What is made from what: asking for the left one asks for the right ones too.
 _MADE_FROM: dict[Need, tuple[Need, ...]] = {
     "groups": ("lookalike",),
@@ -85,17 +86,25 @@ def supply(
         lap(near.name)
     if "neighbours" in wanted:
         progress.start(msg("Finding the nearest photographs"))
-        material = replace(material, neighbours=nearest(_present(material.embeddings), N_NEIGHBOURS))
+        material = replace(material, neighbours=nearest(_present(material.embeddings), _n_neighbours(material)))
         progress.finish()
         lap("neighbours")
     if "pred_probs" in wanted:
         progress.start(msg("Asking classifiers that have not seen them"))
-        probs, told = _out_of_fold(material)
+        probs, told = out_of_fold(material)
         progress.finish()
         material = replace(material, pred_probs=probs)
         notes += told
         lap("pred_probs")
     return Supply(material, failures, tuple(notes), scores)
+
+
+def _n_neighbours(material: Material) -> int:
+    """Enough that copies of a photograph, which do not count as its neighbours, leave others."""
+    if material.groups is None or not len(material.groups):
+        return N_NEIGHBOURS
+    largest = int(np.unique(material.groups, return_counts=True)[1].max())
+    return N_NEIGHBOURS + min(largest - 1, MOST_COPIES)
 
 
 def _bare(catalog: Catalog, *, seed: int, rejected: bool) -> Material:
@@ -152,7 +161,7 @@ def _present(vectors: Floats | None) -> Floats:
     return np.empty((0, 0), np.float32) if vectors is None else vectors
 
 
-def _out_of_fold(material: Material) -> tuple[Floats, list[Message]]:
+def out_of_fold(material: Material) -> tuple[Floats, list[Message]]:
     """(n, k), NaN rows where there is no label, no embedding, or nothing to compare with."""
     X, y = _present(material.embeddings), material.y
     n, k = len(y), len(material.class_names)
