@@ -27,6 +27,7 @@ from mirada.explore.space import Placement, map_2d
 from mirada.explore.summary import Summary, summarise
 from mirada.explore.views import MOST_SHOWN_CLASSES
 from mirada.imaging.decode import Limits
+from mirada.imaging.statistics import STATISTICS
 from mirada.imaging.thumbnail import make_thumbnail
 from mirada.messages import Message, msg, msg_n
 from mirada.sources.reader import PhotoReader
@@ -35,6 +36,8 @@ from mirada.workflow.backbones import resolve_backbone
 from mirada.workflow.data import engine, limits
 from mirada.workspace import Workspace, storage_errors, write_atomic
 
+BLOCK = 20_000
+"""So many photographs are looked at before the next are asked for."""
 CARD_SIDE = 176
 MOST_CARDS, MOST_OF_CLASS = 480, 6
 log = logging.getLogger("mirada.workflow")
@@ -126,16 +129,41 @@ def _load(workspace: Workspace) -> tuple[list[Sample], list[Rejected]]:
     raise NotEnoughData(sentence, msg("`mirada add PHOTOS` brings some in."))
 
 
-def _look(workspace: Workspace, samples: Sequence[Sample], backbone: Backbone | None, progress: Progress) -> Looks:
-    """Statistics, and embeddings where there is a backbone. Lookalikes come with them: `clean` then has them."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """stats: (n, len(STATISTICS)); vectors: (n, d), None without a backbone; failures: what could not be read."""
+
+    stats: NDArray[np.float32]
+    vectors: NDArray[np.float32] | None
+    failures: tuple[Failure, ...]
+
+
+def _look(workspace: Workspace, samples: Sequence[Sample], backbone: Backbone | None, progress: Progress) -> _Seen:
+    """Statistics, and embeddings where there is a backbone; in blocks, as reading a cache takes its size thrice.
+
+    Lookalikes are made on the way and not kept in memory: `clean` then has them.
+    """
+    stats = np.full((len(samples), len(STATISTICS)), np.nan, np.float32)
+    vectors = None if backbone is None else np.full((len(samples), backbone.dim), np.nan, np.float32)
+    failures: list[Failure] = []
+    for start in range(0, len(samples), BLOCK):
+        seen = _look_at(workspace, samples[start : start + BLOCK], backbone, progress)
+        failures += seen.failures
+        if seen.stats is not None:
+            stats[start : start + BLOCK] = seen.stats
+        if vectors is not None and seen.vectors is not None:
+            vectors[start : start + BLOCK] = seen.vectors
+    return _Seen(stats, vectors, tuple(failures))
+
+
+def _look_at(workspace: Workspace, samples: Sequence[Sample], backbone: Backbone | None, progress: Progress) -> Looks:
     used = resolve_precision(workspace.config.text("embed.precision"))
     cache = open_cache(workspace.embeddings_path, backbone, used) if backbone is not None else None
     with engine(workspace) as pool:
-        seen = look(
+        return look(
             samples, reader=PhotoReader(limits=limits(workspace)), engine=pool, cache_root=workspace.looks_path,
             limits=limits(workspace), progress=progress, backbone=backbone, embedding_cache=cache, precision=used,
         )  # fmt: skip
-    return replace(seen, lookalike=None)
 
 
 def _notes(failures: Sequence[Failure]) -> Iterable[Message]:
