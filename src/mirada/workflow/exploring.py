@@ -15,7 +15,7 @@ from mirada.catalog.catalog import Catalog
 from mirada.embed.backbone import Backbone
 from mirada.embed.cache import open_cache
 from mirada.embed.embed import Failure
-from mirada.embed.looks import Looks, look
+from mirada.embed.looks import look
 from mirada.embed.vino import resolve_precision
 from mirada.engine.base import Progress
 from mirada.errors import DecodeError, NotEnoughData
@@ -145,25 +145,22 @@ def _look(workspace: Workspace, samples: Sequence[Sample], backbone: Backbone | 
     """
     stats = np.full((len(samples), len(STATISTICS)), np.nan, np.float32)
     vectors = None if backbone is None else np.full((len(samples), backbone.dim), np.nan, np.float32)
-    failures: list[Failure] = []
-    for start in range(0, len(samples), BLOCK):
-        seen = _look_at(workspace, samples[start : start + BLOCK], backbone, progress)
-        failures += seen.failures
-        if seen.stats is not None:
-            stats[start : start + BLOCK] = seen.stats
-        if vectors is not None and seen.vectors is not None:
-            vectors[start : start + BLOCK] = seen.vectors
-    return _Seen(stats, vectors, tuple(failures))
-
-
-def _look_at(workspace: Workspace, samples: Sequence[Sample], backbone: Backbone | None, progress: Progress) -> Looks:
     used = resolve_precision(workspace.config.text("embed.precision"))
     cache = open_cache(workspace.embeddings_path, backbone, used) if backbone is not None else None
+    failures: list[Failure] = []
     with engine(workspace) as pool:
-        return look(
-            samples, reader=PhotoReader(limits=limits(workspace)), engine=pool, cache_root=workspace.looks_path,
-            limits=limits(workspace), progress=progress, backbone=backbone, embedding_cache=cache, precision=used,
-        )  # fmt: skip
+        for start in range(0, len(samples), BLOCK):
+            seen = look(
+                samples[start : start + BLOCK], reader=PhotoReader(limits=limits(workspace)), engine=pool,
+                cache_root=workspace.looks_path, limits=limits(workspace), progress=progress, backbone=backbone,
+                embedding_cache=cache, precision=used,
+            )  # fmt: skip
+            failures += seen.failures
+            if seen.stats is not None:
+                stats[start : start + BLOCK] = seen.stats
+            if vectors is not None and seen.vectors is not None:
+                vectors[start : start + BLOCK] = seen.vectors
+    return _Seen(stats, vectors, tuple(failures))
 
 
 def _notes(failures: Sequence[Failure]) -> Iterable[Message]:
