@@ -274,6 +274,7 @@ def _scores(found: Duplicates) -> DuplicateScores:
             "keep": kept.sample_id,
             "why": reason(kept, found.samples[row]),
             "members": [kept.sample_id, *(found.samples[other].sample_id for other in group[:_SHOWN])],
+            "member_uris": [kept.uri, *(found.samples[other].uri for other in group[:_SHOWN])],
             "n_members": 1 + len(group),
         }
 

@@ -39,11 +39,15 @@ if TYPE_CHECKING:
     help=str(msg("Flag what scores below VALUE (0 to 1) in the check NAME.")),
 )  # fmt: skip
 @click.option("--seed", type=int, metavar="N", help=str(msg("Seed of the folds.")))
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    help=str(msg("Write a page with the worst of each check, as pictures.")),
+)  # fmt: skip
 @click.pass_obj
 @speaks
 def clean(
     settings: Settings, *, sources: tuple[str, ...], names: tuple[str, ...], backbone: str | None,
-    weights: Path | None, thresholds: tuple[str, ...], seed: int | None,
+    weights: Path | None, thresholds: tuple[str, ...], seed: int | None, html: Path | None,
 ) -> Result:  # fmt: skip
     """Run the checks and tell how much each found."""
     from mirada.catalog.catalog import Catalog
@@ -59,7 +63,12 @@ def clean(
             for source in opened:
                 data.add(workspace, catalog, source, progress=progress())
     result = cleaning.clean(workspace, request, progress=progress())
-    return Result(clean_document(result), clean_lines(result))
+    lines = clean_lines(result)
+    if html is not None:
+        from mirada.workflow.issue_page import write_issue_page
+
+        lines.append(msg("Page: {path}", path=write_issue_page(workspace, result, html)))
+    return Result({**clean_document(result), "html": None if html is None else str(html)}, lines)
 
 
 def parse_thresholds(given: Sequence[str]) -> dict[str, float]:
