@@ -15,7 +15,7 @@ from mirada.catalog.catalog import Catalog
 from mirada.embed.backbone import Backbone
 from mirada.embed.cache import open_cache
 from mirada.embed.embed import Failure
-from mirada.embed.looks import look
+from mirada.embed.looks import Want, look
 from mirada.embed.vino import resolve_precision
 from mirada.engine.base import Progress
 from mirada.errors import DecodeError, NotEnoughData
@@ -141,19 +141,21 @@ class _Seen:
 def _look(workspace: Workspace, samples: Sequence[Sample], backbone: Backbone | None, progress: Progress) -> _Seen:
     """Statistics, and embeddings where there is a backbone; in blocks, as reading a cache takes its size thrice.
 
-    Lookalikes are made on the way and not kept in memory: `clean` then has them.
+    Up to a block of photographs, lookalikes are made on the way: `clean` then has them. Of more, reading them back
+    would take as much memory as all the rest.
     """
     stats = np.full((len(samples), len(STATISTICS)), np.nan, np.float32)
     vectors = None if backbone is None else np.full((len(samples), backbone.dim), np.nan, np.float32)
     used = resolve_precision(workspace.config.text("embed.precision"))
     cache = open_cache(workspace.embeddings_path, backbone, used) if backbone is not None else None
+    want: tuple[Want, ...] = ("stats", "lookalike") if len(samples) <= BLOCK else ("stats",)
     failures: list[Failure] = []
     with engine(workspace) as pool:
         for start in range(0, len(samples), BLOCK):
             seen = look(
                 samples[start : start + BLOCK], reader=PhotoReader(limits=limits(workspace)), engine=pool,
                 cache_root=workspace.looks_path, limits=limits(workspace), progress=progress, backbone=backbone,
-                embedding_cache=cache, precision=used,
+                embedding_cache=cache, precision=used, want=want,
             )  # fmt: skip
             failures += seen.failures
             if seen.stats is not None:
