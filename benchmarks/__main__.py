@@ -15,6 +15,10 @@ COMMANDS: dict[str, list[str]] = {
     "main_job": ["benchmarks.main_job", str(DATA), str(WEIGHTS)],
     "decode": ["benchmarks.decode", str(DATA / "restaurant_dirty" / "photos")],
     "catalog": ["benchmarks.catalog"],
+    "duplicates": ["benchmarks.duplicates", str(DATA / "sports15" / "train"), "--n", "2000"],
+    "million": ["benchmarks.duplicates", "--synthetic", "1000000", "--planted", "50000"],
+    "quality": ["benchmarks.quality", str(DATA / "sports15" / "train"), "--n", "2000"],
+    "explore": ["benchmarks.explore"],
 }
 
 

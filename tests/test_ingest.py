@@ -20,7 +20,8 @@ from mirada.catalog.catalog import Catalog
 from mirada.engine.local import LocalEngine
 from mirada.errors import DecodeError, NotEnoughData
 from mirada.imaging.decode import Limits
-from mirada.ingest import AddReport, ingest, ingest_photo, sample_id
+from mirada.ingest import AddReport, ingest
+from mirada.intake import ingest_photo, sample_id
 from mirada.messages import msg
 from mirada.sources.base import detect
 from mirada.types import Photo, Rejected, Sample

@@ -6,28 +6,23 @@ engine's workers and committed in blocks. A kill costs the block in hand; the ne
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import islice
 from typing import TypeVar
 
 from mirada.catalog.catalog import Catalog
 from mirada.engine.base import Engine, Progress, Silent
-from mirada.errors import DecodeError, NotEnoughData
-from mirada.imaging.decode import REASONS, Limits, decode
-from mirada.imaging.fingerprint import content_sha256, perceptual_hash
+from mirada.errors import NotEnoughData
+from mirada.imaging.decode import REASONS, Limits
+from mirada.intake import FINGERPRINT_SIDE, Intake, Onlooker, sample_id
 from mirada.messages import msg
 from mirada.sources.base import Source, SourceInfo
-from mirada.sources.reader import PhotoReader
 from mirada.sources.uris import shown
 from mirada.types import Photo, Rejected, Sample, SplitName
 
-# Enough pixels for the perceptual hash: JPEGs are decoded at a reduced scale down to it.
-FINGERPRINT_SIDE = 64
 _BLOCK = 1000
 _MOST_LISTED = 1000
 # Rejections that are tried again although the file has not changed: rights and limits may have.
@@ -61,37 +56,6 @@ class AddReport:
     seconds: float
 
 
-def sample_id(source: str, uri: str) -> str:
-    """The id of the photograph at `uri` in `source`: 20 hexadecimal digits, the same on every machine."""
-    return hashlib.sha256(f"{source}\0{uri}".encode()).hexdigest()[:20]
-
-
-def ingest_photo(photo: Photo, data: bytes | DecodeError, limits: Limits | None = None) -> Sample | Rejected:
-    """What becomes of one photograph: `data` is its encoded bytes, or the reason why they could not be read."""
-    if isinstance(data, DecodeError):
-        return _rejected(photo, data, photo.n_bytes)
-    try:
-        decoded = decode(data, min_side=FINGERPRINT_SIDE, limits=limits or Limits())
-    except DecodeError as error:
-        return _rejected(photo, error, len(data))
-    return Sample(
-        sample_id=sample_id(photo.source, photo.uri),
-        content_sha256=content_sha256(data),
-        uri=photo.uri,
-        source=photo.source,
-        width=decoded.width,
-        height=decoded.height,
-        mode=decoded.mode,
-        format=decoded.format,
-        n_bytes=len(data),
-        label=photo.label,
-        label_source=None if photo.label is None else "source",
-        split=photo.split,
-        phash=perceptual_hash(decoded.pixels),
-        mtime_ns=photo.mtime_ns,
-    )
-
-
 def ingest(
     catalog: Catalog,
     source: Source,
@@ -99,47 +63,36 @@ def ingest(
     engine: Engine,
     progress: Progress | None = None,
     limits: Limits | None = None,
+    onlooker: Onlooker | None = None,
 ) -> AddReport:
     """Bring the catalogue up to date with `source`. Doing it again is a no-op; a killed run is finished by the next.
 
-    Raises NotEnoughData where no photograph of the source can be read.
+    onlooker: shown the pixels of what is new, while they are decoded. Raises NotEnoughData where no photograph of
+    the source can be read.
     """
-    return _Adding(catalog, source, engine, progress or Silent(), limits or Limits()).run()
-
-
-class _Intake:
-    """Reads and ingests a photograph: the function that workers map. A process makes one, with one reader."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._reader = PhotoReader(limits=limits)
-
-    def __call__(self, photo: Photo) -> Sample | Rejected:
-        try:
-            data: bytes | DecodeError = self._reader.read(photo.uri)
-        except DecodeError as error:
-            data = error
-        return ingest_photo(photo, data, self._limits)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _intake_of_process, (self._limits,)
-
-
-@lru_cache(maxsize=1)
-def _intake_of_process(limits: Limits) -> _Intake:
-    return _Intake(limits)
+    return _Adding(catalog, source, engine, progress or Silent(), limits or Limits(), onlooker).run()
 
 
 class _Adding:
     """One run of `ingest`: its counts and what waits to be committed."""
 
-    def __init__(self, catalog: Catalog, source: Source, engine: Engine, progress: Progress, limits: Limits) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        source: Source,
+        engine: Engine,
+        progress: Progress,
+        limits: Limits,
+        onlooker: Onlooker | None,
+    ) -> None:
         self._catalog = catalog
         self._source = source
         self._engine = engine
         self._progress = progress
         self._limits = limits
-        self._intake = _Intake(limits)
+        self._onlooker = onlooker
+        side, see = (FINGERPRINT_SIDE, None) if onlooker is None else (onlooker.side, onlooker.see)
+        self._intake = Intake(limits, side, see)
         self._n: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._listed: list[Rejected] = []
@@ -198,14 +151,18 @@ class _Adding:
         self._progress.start(msg("Reading photographs"), n_listed)
         try:
             waiting: list[Sample | Rejected] = []
-            for done in self._engine.map(self._intake, self._tasks()):
-                waiting.append(done)
+            for taken in self._engine.map(self._intake, self._tasks()):
+                waiting.append(taken.row)
+                if self._onlooker is not None and taken.seen is not None and isinstance(taken.row, Sample):
+                    self._onlooker.keep(taken.row.content_sha256, taken.seen)
                 if len(waiting) >= _BLOCK:
                     self._commit(waiting)
                     waiting = []
             self._commit(waiting)
         finally:
             self._progress.finish()
+            if self._onlooker is not None:
+                self._onlooker.flush()
 
     def _tasks(self) -> Iterator[Photo]:
         """Photographs to read; those that the catalogue has unchanged are passed over."""
@@ -261,12 +218,6 @@ def _is_same(photo: Photo, known: Mapping[str, tuple[int | None, int | None]]) -
         return False
     n_bytes, mtime_ns = known[photo.uri]
     return mtime_ns == photo.mtime_ns and photo.n_bytes in (None, n_bytes)
-
-
-def _rejected(photo: Photo, error: DecodeError, n_bytes: int | None) -> Rejected:
-    # The catalogue outlives the language of this run; the reason's code is what gets translated.
-    detail = error.message.render("en")
-    return Rejected(photo.uri, photo.source, error.code, detail, n_bytes, photo.mtime_ns)
 
 
 def _batched(items: Iterable[T], n: int) -> Iterator[list[T]]:

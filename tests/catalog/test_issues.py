@@ -11,7 +11,7 @@ import pytest
 
 from mirada.catalog.catalog import Catalog
 from mirada.errors import InputError, NotFound
-from mirada.ingest import sample_id
+from mirada.intake import sample_id
 from mirada.types import Decision, Issue, Rejected, Sample
 
 Make = Callable[..., Sample]

@@ -24,7 +24,7 @@ from mirada.catalog.catalog import Catalog
 from mirada.catalog.database import Database, enter_wal
 from mirada.catalog.migrate import MIGRATIONS_PATH, REVISIONS
 from mirada.errors import StorageError, Unavailable, UsageError, WorkspaceError, WorkspaceTooNew
-from mirada.ingest import sample_id
+from mirada.intake import sample_id
 from mirada.types import Issue, Sample
 
 Make = Callable[..., Sample]

@@ -36,12 +36,15 @@ def test_every_check_keeps_the_contract(name: str) -> None:
 # What a third party writes:
 
 
+TITLE = Message("Higher than wide")
+
+
 @dataclass(frozen=True)
 class Upright:
     """Photographs that are higher than wide."""
 
     name: str = "upright"
-    title: Message = Message("Higher than wide")
+    title: Message = TITLE
     needs: frozenset[str] = frozenset()
     threshold: float = 0.5
 

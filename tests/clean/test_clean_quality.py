@@ -17,7 +17,7 @@ from mirada.clean.corrupt import Corrupt, register_corrupt
 from mirada.clean.quality import quality_checks, register_quality
 from mirada.imaging.decode import decode
 from mirada.imaging.statistics import LOOK_SIDE, STATISTICS, column, measure
-from mirada.ingest import sample_id
+from mirada.intake import sample_id
 from mirada.testing import photo
 from mirada.types import Rejected, Sample
 

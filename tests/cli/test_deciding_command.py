@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mirada.catalog.catalog import Catalog
-from mirada.ingest import sample_id
+from mirada.intake import sample_id
 from mirada.testing import class_folders
 from mirada.types import Issue, Sample
 

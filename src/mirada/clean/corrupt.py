@@ -8,7 +8,7 @@ import numpy as np
 
 from mirada.clean.base import Evidence, Material, Need, Refused, Scores, register
 from mirada.imaging.decode import REASONS
-from mirada.ingest import sample_id
+from mirada.intake import sample_id
 from mirada.messages import Message, msg, msg_n
 from mirada.types import Rejected
 

@@ -61,7 +61,7 @@ def clean(
     if opened:
         with Catalog.open(workspace.catalog_url) as catalog:
             for source in opened:
-                data.add(workspace, catalog, source, progress=progress())
+                data.add(workspace, catalog, source, progress=progress(), look=cleaning.wanted_looks(names))
     result = cleaning.clean(workspace, request, progress=progress())
     lines = clean_lines(result)
     if html is not None:

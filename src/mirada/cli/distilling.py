@@ -76,9 +76,9 @@ PHOTO_SET = "mirada.training.distill:PhotoSet"
 @click.option("--afresh", is_flag=True, help=str(msg("Do not take up an earlier run; begin again.")))
 @speaks
 def distill(
-    *, photos: tuple[Path, ...], output: Path, teachers: tuple[str, ...],
-    weights: tuple[Path, ...], views: int, views_per_photo: int, student: str, batch: int,
-    held_out: tuple[Path, ...], evaluate_on: tuple[Path, ...], evaluate_every: int, init: Path | None, licence: str, seed: int, afresh: bool,
+    *, photos: tuple[Path, ...], output: Path, teachers: tuple[str, ...], weights: tuple[Path, ...], views: int,
+    views_per_photo: int, student: str, batch: int, held_out: tuple[Path, ...], evaluate_on: tuple[Path, ...],
+    evaluate_every: int, init: Path | None, licence: str, seed: int, afresh: bool,
 ) -> Result:  # fmt: skip
     """Distil, and say how to use the result."""
     from mirada.workflow.extras import by_dotted_name

@@ -76,7 +76,7 @@ def print_json(document: object) -> None:
 
 def printable(text: str) -> str:
     """`text` as the terminal can show it: a file name may hold control characters or odd bytes."""
-    clean = "".join(c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    clean = "".join(c if c in "\n\t\u202f" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     encoding = sys.stdout.encoding or "utf-8"
     return clean.encode(encoding, "backslashreplace").decode(encoding)
 

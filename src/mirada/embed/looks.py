@@ -8,7 +8,7 @@ network looked too; its input is made exactly as `embed_samples` makes it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,6 +102,57 @@ def look(
     )
 
 
+def see_both(pixels: Pixels) -> dict[str, Floats]:
+    """Statistics and lookalike of uint8 RGB (h, w, 3) decoded with a `min_side` of `LOOK_SIDE`."""
+    return {"stats": measure(pixels), "lookalike": describe(pixels)}
+
+
+def see_stats(pixels: Pixels) -> dict[str, Floats]:
+    """Statistics alone."""
+    return {"stats": measure(pixels)}
+
+
+def see_lookalike(pixels: Pixels) -> dict[str, Floats]:
+    """Lookalike alone."""
+    return {"lookalike": describe(pixels)}
+
+
+class LookKeeper:
+    """An `intake.Onlooker`: what `look` would find later is put into its caches while photographs are added.
+
+    `want`: stats, lookalike or both.
+    """
+
+    side = LOOK_SIDE
+
+    def __init__(self, cache_root: Path, want: Sequence[Want] = BOTH) -> None:
+        self._writers = {kind: BlockWriter(EmbeddingCache(cache_root, *_about(kind))) for kind in want}
+
+    @property
+    def see(self) -> Callable[[Pixels], dict[str, Floats]]:
+        """The function for the workers: one of a module, so that it reaches other processes by name."""
+        if len(self._writers) == len(BOTH):
+            return see_both
+        return see_stats if "stats" in self._writers else see_lookalike
+
+    def keep(self, content_sha256: str, seen: Mapping[str, Floats]) -> None:
+        """Shelve what was seen of one content."""
+        for kind, writer in self._writers.items():
+            writer.add(content_sha256, seen[kind])
+
+    def flush(self) -> None:
+        """Write what waits."""
+        for writer in self._writers.values():
+            writer.flush()
+
+
+def _about(kind: Want) -> tuple[str, int]:
+    """The key and the width of a kind's cache."""
+    if kind == "stats":
+        return f"statistics-{STATISTICS_VERSION}-{LOOK_SIDE}", len(STATISTICS)
+    return f"lookalike-{LOOKALIKE_VERSION}-{LOOK_SIDE}", LOOKALIKE_DIM
+
+
 class _Shelf:
     """The values of one kind: what the cache has, what is being added, and which rows are there."""
 
@@ -125,13 +176,9 @@ def _shelves(
     backbone: Backbone | None,
     embedding_cache: EmbeddingCache | None,
 ) -> dict[Kind, _Shelf]:
-    about: dict[Want, tuple[str, int]] = {
-        "stats": (f"statistics-{STATISTICS_VERSION}-{LOOK_SIDE}", len(STATISTICS)),
-        "lookalike": (f"lookalike-{LOOKALIKE_VERSION}-{LOOK_SIDE}", LOOKALIKE_DIM),
-    }
     shelves: dict[Kind, _Shelf] = {}
     for kind in want:
-        key, dim = about[kind]
+        key, dim = _about(kind)
         shelves[kind] = _Shelf(shas, dim, EmbeddingCache(root, key, dim) if root is not None else None)
     if backbone is not None:
         _refuse_other_width(embedding_cache, backbone)

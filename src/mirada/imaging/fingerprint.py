@@ -27,7 +27,7 @@ def perceptual_hash(pixels: Pixels) -> int:
     for each above their median. The number is signed, to fit a database's 64-bit integer. Compare two by the
     Hamming distance: unrelated photographs differ in about 32 bits. A photograph without detail hashes to 0.
     """
-    grey = Image.fromarray(pixels).resize((_SIDE, _SIDE), Image.Resampling.BOX, reducing_gap=2.0).convert("L")
+    grey = Image.fromarray(pixels).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX, reducing_gap=2.0)
     rows = _dct_rows()
     low = rows @ np.asarray(grey, np.float64) @ rows.T  # (8, 8)
     low = np.rint(low)  # so that rounding in the last digit decides no bit, and flat pictures have no noise

@@ -14,7 +14,7 @@ from mirada.clean.duplicates import NearDuplicate
 from mirada.clean.neighbours import nearest
 from mirada.imaging.lookalike import describe
 from mirada.imaging.statistics import measure
-from mirada.ingest import sample_id
+from mirada.intake import sample_id
 from mirada.messages import Message
 from mirada.testing.contracts import ContractError
 from mirada.testing.quick import photo, pixels

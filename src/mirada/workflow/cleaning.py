@@ -14,13 +14,14 @@ from mirada.clean.base import Check, Ints, Material, Scores, checks
 from mirada.clean.builtin import register_builtin
 from mirada.clean.store import StoredScores, load_scores, save_scores, state_of
 from mirada.embed.backbone import Backbone
+from mirada.embed.looks import BOTH, Want
 from mirada.engine.base import Progress, Silent
 from mirada.errors import NotEnoughData, UsageError
 from mirada.messages import Message, msg
 from mirada.types import Issue, Precision
 from mirada.workflow.backbones import resolve_backbone
 from mirada.workflow.leaks import leakage_notes
-from mirada.workflow.supply import Supply, supply
+from mirada.workflow.supply import Supply, all_needs, supply
 from mirada.workspace import Workspace
 
 NEAR_MISSES = 100  # at least so many samples above a threshold keep their evidence, should it be moved
@@ -72,6 +73,13 @@ def clean(workspace: Workspace, request: CleanRequest, *, progress: Progress | N
     _check_thresholds(request.thresholds)
     with Catalog.open(workspace.catalog_url) as catalog, workspace.lock("clean"):
         return _Cleaning(workspace, catalog, request, chosen, progress or Silent()).run()
+
+
+def wanted_looks(names: Sequence[str]) -> list[Want]:
+    """What `data.add` should make on the way for these checks (none: all). Raises UsageError for an unknown one."""
+    register_builtin()
+    needs = all_needs([need for check in checks(names) for need in check.needs])
+    return [kind for kind in BOTH if kind in needs]
 
 
 def _check_thresholds(thresholds: Mapping[str, float]) -> None:

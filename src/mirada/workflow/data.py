@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mirada.catalog.catalog import Catalog
+from mirada.embed.looks import LookKeeper, Want
 from mirada.engine.base import Progress
-from mirada.engine.local import LocalEngine
+from mirada.engine.local import Kind, LocalEngine
 from mirada.errors import NotEnoughData
 from mirada.imaging.decode import Limits
 from mirada.ingest import AddReport, ingest
@@ -20,6 +22,9 @@ from mirada.messages import msg
 from mirada.sources import base as sources
 from mirada.types import Sample, SplitName
 from mirada.workspace import Workspace
+
+MANY = 1500
+"""From so many photographs on, processes pay for their start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +70,9 @@ def limits(workspace: Workspace) -> Limits:
     )
 
 
-def engine(workspace: Workspace) -> LocalEngine:
+def engine(workspace: Workspace, *, kind: Kind = "threads") -> LocalEngine:
     """The workspace's pool of workers."""
-    return LocalEngine(workspace.config.integer("engine.workers"))
+    return LocalEngine(workspace.config.integer("engine.workers"), kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +94,17 @@ def add(
     source: sources.Source,
     *,
     progress: Progress,
+    look: Sequence[Want] = (),
 ) -> Added:
-    """Add the photographs of `source`; twice the same is a no-op, and an interrupted one goes on where it was."""
-    with workspace.lock("add"), engine(workspace) as pool:
-        report = ingest(catalog, source, engine=pool, progress=progress, limits=limits(workspace))
+    """Add the photographs of `source`; twice the same is a no-op, and an interrupted one goes on where it was.
+
+    `look`: what is wanted next of "stats" and "lookalike", made while the photographs are decoded. That is many small
+    steps which hold the interpreter's lock, so where there are many photographs processes do it.
+    """
+    keeper = LookKeeper(workspace.looks_path, look) if look else None
+    many = keeper is not None and sum(1 for _ in islice(source.photos(), MANY)) == MANY
+    with workspace.lock("add"), engine(workspace, kind="processes" if many else "threads") as pool:
+        report = ingest(catalog, source, engine=pool, progress=progress, limits=limits(workspace), onlooker=keeper)
     return Added(source.name, report)
 
 

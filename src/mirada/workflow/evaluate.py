@@ -20,7 +20,7 @@ from mirada.evaluate.compare import Comparison, compare
 from mirada.evaluate.metrics import evaluate as judge
 from mirada.evaluate.report import ReportContext
 from mirada.imaging.base import REASONS
-from mirada.ingest import sample_id
+from mirada.intake import sample_id
 from mirada.messages import Message, msg, msg_n
 from mirada.predict.manifest import MANIFEST_NAME, load_manifest
 from mirada.predict.runtime import Loaded, Predictor
