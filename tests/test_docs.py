@@ -33,7 +33,10 @@ from mirada.testing import class_folders, photo
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.es.md")
 # README.es.md is not among them: a test below says that it holds the commands of README.md.
-WALKS = ("README.md", "docs/first-steps.md", "docs/library.md")
+WALKS = (
+    "README.md", "docs/first-steps.md", "docs/library.md", "docs/cleaning.md", "docs/labels.md", "docs/subsets.md",
+    "docs/checks.md",
+)  # fmt: skip
 PAGES = sorted([*(ROOT / name for name in READMES), ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
@@ -98,7 +101,7 @@ class Walk:
         if words[1] == "serve":
             self.serve(words)
             return
-        fewer = ["--n", "100"] if words[1] == "demo" else []
+        fewer = ["--n", "100"] if words[1:] == ["demo"] else []
         assert run([*words[1:], *fewer]) == 0, f"{where}: {shlex.join(words)}"
 
     def make(self, words: list[str], where: str) -> None:
