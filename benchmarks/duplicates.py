@@ -30,15 +30,15 @@ from pathlib import Path
 
 import numpy as np
 
+from mirada.catalog.catalog import Catalog
 from mirada.clean.base import Material
 from mirada.clean.duplicates import NearDuplicate
 from mirada.clean.neighbours import near_pairs
-from mirada.embed.looks import look
+from mirada.embed.looks import LookKeeper, look
 from mirada.engine.local import LocalEngine, available_cpus
-from mirada.imaging.decode import decode
-from mirada.imaging.fingerprint import content_sha256
+from mirada.ingest import ingest
+from mirada.sources.base import detect
 from mirada.sources.reader import PhotoReader
-from mirada.types import Sample
 
 SHARED = Path(os.environ.get("MIRADA_SHARED") or Path(__file__).parents[2] / "shared")
 SUFFIXES = {".jpg", ".jpeg", ".png"}
@@ -106,25 +106,20 @@ def link(paths: Sequence[Path], folder: Path) -> None:
         (folder / f"{number:06d}{path.suffix.lower()}").symlink_to(path.resolve())
 
 
-def _sample(path: Path) -> Sample:
-    data = path.read_bytes()
-    head = decode(data, min_side=1)
-    uri = str(path.resolve())
-    return Sample(path.name, content_sha256(data), uri, "", head.width, head.height, head.mode, head.format, len(data))
-
-
 def mirada(folder: Path) -> Outcome:
-    """All that leads from files to groups, with nothing cached; a group counts as all of its pairs."""
+    """From files to groups as `mirada clean FOLDER` does it, catalogue included; a group counts as all of its pairs."""
     wall, cpu = time.perf_counter(), time.process_time()
-    with LocalEngine() as engine:
-        samples = list(engine.map(_sample, sorted(folder.iterdir())))
-        looks = look(samples, reader=PhotoReader(), engine=engine, cache_root=None, want=("lookalike",))
+    with tempfile.TemporaryDirectory() as home, LocalEngine() as engine:
+        with Catalog.open(f"sqlite:///{home}/catalog.sqlite") as catalog:
+            ingest(catalog, detect(folder), engine=engine, onlooker=LookKeeper(Path(home), ("lookalike",)))
+            samples = list(catalog.samples())
+        looks = look(samples, reader=PhotoReader(), engine=engine, cache_root=Path(home), want=("lookalike",))
     reader = PhotoReader()
     no_labels = np.full(len(samples), -1, np.int64)
     material = Material(samples, (), no_labels, lookalike=looks.lookalike, read=lambda sample: reader.read(sample.uri))
     found = NearDuplicate().run(material).found
     seconds = time.perf_counter() - wall, time.process_time() - cpu
-    names = np.array([sample.sample_id for sample in samples])
+    names = np.array([Path(sample.uri).name for sample in samples])
     order = np.argsort(found.groups, kind="stable")
     groups = np.split(names[order], np.flatnonzero(np.diff(found.groups[order])) + 1)
     pairs = {_pair(a, b) for group in groups for a in group for b in group if a < b}

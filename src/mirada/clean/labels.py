@@ -143,7 +143,7 @@ def _notes(names: tuple[str, ...], n_groups: Ints) -> tuple[Message, ...]:
     if few:
         notes.append(
             msg(
-                "Classes of fewer than {n} photographs are judged by very little: {names}.",
+                "Classes of fewer than {n} photographs are judged on very few photographs: {names}.",
                 n=ENOUGH_GROUPS,
                 names=", ".join(few),
             )

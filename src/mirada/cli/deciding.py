@@ -14,7 +14,7 @@ import click
 
 from mirada.cli.output import Result, Settings, speaks, table
 from mirada.errors import InputError, NotFound, UsageError
-from mirada.messages import Message, msg, msg_n
+from mirada.messages import Message, decimal, msg, msg_n
 
 if TYPE_CHECKING:
     from mirada.catalog.catalog import Catalog
@@ -102,7 +102,7 @@ def _queue_lines(catalog: Catalog, check: str | None, shown: Sequence[Finding], 
 
     check = check or shown[0].check
     rows = [
-        [one.issue_id, f"{one.score:.3f}", one.label, suggestion(one.evidence)[0], one.split, uri_name(one.uri)]
+        [one.issue_id, decimal(one.score, 3), one.label, suggestion(one.evidence)[0], one.split, uri_name(one.uri)]
         for one in shown
     ]
     head = [msg("issue"), msg("score"), msg("label"), msg("suggested"), msg("split"), msg("photograph")]
@@ -131,7 +131,7 @@ def _queue_lines(catalog: Catalog, check: str | None, shown: Sequence[Finding], 
                            "accept_labels=P.")))  # fmt: skip
 @click.option("--by", metavar="NAME", help=str(msg("Who decides; default: your user name.")))
 @click.option("--why", default="", metavar="TEXT", help=str(msg("Why, for the record.")))
-@click.option("--new-class", is_flag=True, help=str(msg("Let relabel=CLASS make a class that there was not.")))
+@click.option("--new-class", is_flag=True, help=str(msg("Let relabel=CLASS make a new class.")))
 @click.option("--skip-bad", is_flag=True, help=str(msg("Decide what can be decided, and tell the rest.")))
 @click.option("--dry-run", is_flag=True, help=str(msg("Say what would be decided, and decide nothing.")))
 @click.pass_obj
@@ -223,7 +223,9 @@ def _decided_lines(outcome: Outcome, n_undecided: int, *, dry_run: bool) -> list
         if n:
             lines.append(msg("`mirada undo {n}` takes that back.", n=n))
     if outcome.n_already:
-        lines.append(msg_n("{n} was so already.", "{n} were so already.", n=outcome.n_already))
+        lines.append(
+            msg_n("{n} was decided that way already.", "{n} were decided that way already.", n=outcome.n_already)
+        )
     if n_undecided:
         lines.append(msg_n("{n} row has no decision yet.", "{n} rows have no decision yet.", n=n_undecided))
     if outcome.refused:

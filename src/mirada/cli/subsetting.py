@@ -37,7 +37,7 @@ _RECIPE = ("size", "strategy", "classes", "split", "seed")
 @click.option(
     "--strategy", type=click.Choice(["stratified", "balanced", "all"]),
     help=str(
-        msg("stratified (default): classes keep their shares; balanced: as many of each; all: whatever the class.")
+        msg("stratified (default): classes keep their shares; balanced: equally many of each; all: whatever the class.")
     ),
 )  # fmt: skip
 @click.option("--grey", is_flag=True, help=str(msg("Train on it, and export it, without colour.")))

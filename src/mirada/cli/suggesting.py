@@ -25,7 +25,7 @@ MOST_SHOWN = 3
     epilog=str(msg("Example: mirada suggest -o ask.csv, fill in its column label, mirada suggest --from ask.csv")),
 )
 @click.option(
-    "-n", "n", type=click.IntRange(1, 10_000), default=20, show_default=True, help=str(msg("How many to ask."))
+    "-n", "n", type=click.IntRange(1, 10_000), default=20, show_default=True, help=str(msg("How many to ask about."))
 )
 @click.option("--backbone", metavar="NAME", help=str(msg("Backbone by name, or an .onnx file.")))
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE", help=str(msg("Weights of the backbone.")))

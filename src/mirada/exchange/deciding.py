@@ -189,7 +189,7 @@ class _Look:
             )
         if not row.issue.is_issue:
             raise NotFound(
-                msg("Issue {issue_id} is none any more: the last `mirada clean` found it in order.",
+                msg("Issue {issue_id} is no longer one: the last `mirada clean` no longer flagged it.",
                     issue_id=choice.issue_id)
             )  # fmt: skip
         return row

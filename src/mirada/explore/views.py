@@ -152,7 +152,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     if whole.commonest_size is not None:
         facts.append((text["commonest"], _commonest(whole)))
     facts.append((text["split"], split_line(summary.by_split) or str(msg("none yet"))))
-    facts.append((str(msg("Copies too many")), count(summary.copies.exact.n_extra)))
+    facts.append((str(msg("Surplus copies")), count(summary.copies.exact.n_extra)))
     facts.append((text["rejected"], count(summary.n_rejected)))
     return facts
 

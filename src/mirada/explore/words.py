@@ -52,7 +52,7 @@ QUANTITIES: Mapping[str, tuple[Message, Message]] = {
     "entropy": (msg("Entropy"), msg("How much the tones tell, in bits: 0 is one tone, 8 all of them alike.")),
     "colourfulness": (msg("Colourfulness"), msg("0 is grey, 15 slightly, 45 quite, 80 highly colourful.")),
     "border": (msg("Plain border"), msg("Share of the picture that is a plain frame around it.")),
-    "aspect": (msg("Aspect ratio"), msg("Width by height: above 1 lies, below 1 stands.")),
+    "aspect": (msg("Aspect ratio"), msg("Width by height: above 1 landscape, below 1 portrait.")),
     "n_bytes": (msg("File size"), msg("On disk.")),
 }
 
@@ -82,7 +82,7 @@ TEXTS: Mapping[str, Message] = {
         "Each dot is a photograph; alike ones lie side by side. A dot of one colour amid another may be labelled "
         "wrongly, a dot far from all may not belong here. Distances between far groups say little."
     ),
-    "map_many": msg("Of so many, a sample carries pictures; the rest are dots."),
+    "map_many": msg("Of so many, only a sample has pictures; the rest are dots."),
     "map_label": msg(
         "Map of the photographs. Arrow keys go from photograph to photograph, plus and minus zoom, 0 shows all."
     ),
@@ -120,13 +120,13 @@ TEXTS: Mapping[str, Message] = {
     "copies": msg("Copies and leakage"),
     "kind": msg("Kind"),
     "groups": msg("Groups"),
-    "extremes": msg("The oddest and the plainest"),
+    "extremes": msg("The oddest and the most typical"),
     "extremes_lead": msg(
         "Of each class, the photographs farthest from what the class is like, and those nearest to it. Odd ones may be "
         "mistakes, or just what a model needs most."
     ),
     "oddest": msg("Oddest"),
-    "plainest": msg("Plainest"),
+    "plainest": msg("Most typical"),
     "more_classes": msg("The other classes"),
     "no_picture": msg("no picture"),
     "rejected": msg("Files left out"),

@@ -36,7 +36,9 @@ class Recorded:
         """What a person is told."""
         notes = [msg_n("{n} label recorded.", "{n} labels recorded.", n=self.n)]
         if self.n_same:
-            notes.append(msg_n("{n} was so already.", "{n} were so already.", n=self.n_same))
+            notes.append(
+                msg_n("{n} was decided that way already.", "{n} were decided that way already.", n=self.n_same)
+            )
         if self.n_empty:
             notes.append(msg_n("{n} row has no label yet.", "{n} rows have no label yet.", n=self.n_empty))
         if self.unknown:
