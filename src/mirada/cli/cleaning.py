@@ -123,4 +123,8 @@ def clean_lines(result: CleanResult) -> list[str | Message]:
         *result.notes,
         *notes,
     ]  # fmt: skip
-    return [*lines, msg("See them: mirada issues --check NAME. Decide: mirada decide ISSUE drop.")]
+    return [
+        *lines,
+        msg("See them: mirada issues --check NAME, or mirada clean --html page.html."),
+        msg("Surely wrong ones in one go: mirada decide --auto drop_exact_duplicates --auto drop_corrupt --dry-run"),
+    ]

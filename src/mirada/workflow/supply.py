@@ -167,6 +167,8 @@ def out_of_fold(material: Material) -> tuple[Floats, list[Message]]:
     n, k = len(y), len(material.class_names)
     probs = np.full((n, max(k, 1)), np.nan, np.float32)
     rows: NDArray[np.int64] = np.flatnonzero((y >= 0) & np.isfinite(X).all(axis=1))
+    # By content, so that folds do not depend on the folder that the photographs happen to lie in.
+    rows = rows[np.argsort([material.samples[row].content_sha256 for row in rows.tolist()], kind="stable")]
     classes, dense = np.unique(y[rows], return_inverse=True)
     if len(classes) < 2:
         return probs, [msg("Labels cannot be judged: the readable photographs have fewer than two classes.")]

@@ -32,6 +32,7 @@ from mirada.workflow.reporting import write_report
 from mirada.workflow.runs import Stopwatch, TestPredictions, environment, git_sha, new_run_id, save_predictions
 from mirada.workflow.second_opinion import After, SecondOpinion, second_opinion
 from mirada.workflow.splitting import Divided, divide
+from mirada.workflow.stronger import stronger_note
 from mirada.workflow.subsetting import Subset, find_subset, narrow, refuse_both, without_colour
 from mirada.workspace import Workspace
 
@@ -211,7 +212,7 @@ class _Training:
             report_path=report_path,
             added=added,
             verdict=verdict,
-            notes=tuple(self.notes),
+            notes=(*self.notes, *stronger_note(backbone, len(data.samples), run.seconds["embed"], embedded.precision)),
             second_opinion=opinion,
         )
 
