@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mirada.catalog.catalog import Catalog
+from mirada.catalog.records import Totals
 from mirada.clean.base import Check, Ints, Material, Scores, checks
 from mirada.clean.builtin import register_builtin
 from mirada.clean.store import StoredScores, load_scores, save_scores, state_of
@@ -22,6 +23,7 @@ from mirada.types import Issue, Precision
 from mirada.workflow.backbones import resolve_backbone
 from mirada.workflow.leaks import leakage_notes
 from mirada.workflow.supply import Supply, all_needs, supply
+from mirada.workflow.thresholds import move_threshold
 from mirada.workspace import Workspace
 
 NEAR_MISSES = 100  # at least so many samples above a threshold keep their evidence, should it be moved
@@ -115,6 +117,9 @@ class _Cleaning:
                 msg("There are no photographs in {path} yet.", path=self.workspace.path),
                 msg("Add some first: mirada add PHOTOS"),
             )
+        self.state = self._state()
+        if (stored := self._stored()) is not None:
+            return self._moved(totals, stored)
         made = supply(
             self.workspace, self.catalog, [need for check in self.chosen for need in check.needs],
             backbone=self._backbone, progress=self.display, lap=self._lap, precision=self.request.precision,
@@ -153,16 +158,38 @@ class _Cleaning:
             issues = list(_issues(check, found, made.material, threshold))
             self.catalog.replace_issues(check.name, issues)
             ids = np.array([sample.sample_id for sample in made.material.samples], dtype=np.str_)
-            save_scores(self.workspace.checks_path, check.name, StoredScores(ids, found.values, self._state(made)))
+            save_scores(self.workspace.checks_path, check.name, StoredScores(ids, found.values, self.state))
         finally:
             self.display.finish()
         self._lap(check.name)
         n_issues = sum(issue.is_issue for issue in issues)
         return CheckOutcome(check.name, check.title, n_issues, threshold, self.seconds[check.name], found.notes)
 
-    def _state(self, made: Supply) -> str:
-        samples = made.material.samples
-        return state_of(f"{s.sample_id} {s.content_sha256} {s.label} {s.split}" for s in samples)
+    def _state(self) -> str:
+        request = self.request
+        asked = f"{request.backbone} {request.weights} {request.precision} {self.seed}"
+        samples = self.catalog.samples()
+        return state_of([asked, *(f"{s.sample_id} {s.content_sha256} {s.label} {s.split}" for s in samples)])
+
+    def _stored(self) -> dict[str, StoredScores] | None:
+        """The scores of an earlier run, where thresholds alone are asked for and nothing has changed since."""
+        if not self.request.thresholds or {check.name for check in self.chosen} != set(self.request.thresholds):
+            return None
+        found = {check.name: load_scores(self.workspace.checks_path, check.name) for check in self.chosen}
+        kept = {name: scores for name, scores in found.items() if scores is not None and scores.state == self.state}
+        return kept if len(kept) == len(found) else None
+
+    def _moved(self, totals: Totals, stored: Mapping[str, StoredScores]) -> CleanResult:
+        outcomes = {}
+        for check in self.chosen:
+            threshold = self.request.thresholds[check.name]
+            n_issues = move_threshold(self.catalog, check.name, stored[check.name], threshold)
+            self._lap(check.name)
+            outcomes[check.name] = CheckOutcome(
+                check.name, check.title, n_issues, threshold, self.seconds[check.name]
+            )  # fmt: skip
+        self.seconds["total"] = time.perf_counter() - self._begun
+        return CleanResult(totals["samples"], totals["rejected"], outcomes, self.seconds, ())
 
 
 def _group_ids(material: Material) -> list[str | None]:
@@ -202,9 +229,3 @@ def _issues(check: Check, found: Scores, material: Material, threshold: float) -
         score = float(values[row])
         sample_id = material.samples[row].sample_id
         yield Issue(sample_id, check.name, score, score < threshold, threshold, found.evidence(row))
-
-
-def rethreshold(workspace: Workspace, check: str, threshold: float) -> int | None:
-    """How many samples would be issues of `check` at `threshold`; None where it has not run yet."""
-    stored = load_scores(workspace.checks_path, check)
-    return None if stored is None else int((stored.values < threshold).sum())

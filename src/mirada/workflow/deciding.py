@@ -170,6 +170,8 @@ def read_file(path: Path) -> Handed:
     if path.suffix.lower() not in (".json", ".jsonl") and data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"[", b"{"):
         return tables.read_csv(data, path.name)
     rows = _json_rows(data, path)
+    if not rows:
+        return tables.nothing(path.name)
     if label_studio.is_export(rows):
         return label_studio.read_export(rows, path.name)
     return _table(rows, path.name)
@@ -182,10 +184,7 @@ def _json_rows(data: bytes, path: Path) -> list[object]:
         read = json.loads(text) if found is None else found
     except (ValueError, RecursionError) as error:
         raise InputError(msg("{name} is not JSON: {error}.", name=path.name, error=error)) from error
-    rows = read if isinstance(read, list) else [read]
-    if not rows:
-        raise InputError(msg("{name} is empty.", name=path.name))
-    return rows
+    return read if isinstance(read, list) else [read]
 
 
 def _table(rows: Sequence[object], name: str) -> Handed:

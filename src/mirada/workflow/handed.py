@@ -58,5 +58,9 @@ class Gathered:
             self._take(ruled.choices)
             self.notes += ruled.notes
 
+    def says_anything(self) -> bool:
+        """Whether there was anything to decide, be it refused or left open."""
+        return bool(self.choices or self.refused or self.n_undecided)
+
     def _take(self, choices: Iterable[Choice]) -> None:
         self.choices += [replace(one, by=one.by or self.by, why=one.why or self.why) for one in choices]

@@ -11,6 +11,7 @@ from mirada.catalog.catalog import Catalog
 from mirada.clean.page import Card, IssuePage, Section, render
 from mirada.errors import DecodeError
 from mirada.exchange.base import Finding
+from mirada.exchange.evidence import KINDS
 from mirada.imaging.base import REASONS
 from mirada.imaging.thumbnail import make_thumbnail
 from mirada.messages import Message, msg
@@ -72,19 +73,6 @@ def _measured(measured: object) -> Message | None:
         return None
     values = ", ".join(f"{name} {value}" for name, value in list(measured.items())[:2])
     return msg("{text}", text=values)
-
-
-KINDS: Mapping[str, Message] = {
-    "bytes": msg("the same bytes"),
-    "pixels": msg("the same pixels"),
-    "resized": msg("resized"),
-    "re-encoded": msg("encoded again"),
-    "cropped": msg("cropped"),
-    "brightened": msg("lighter or darker"),
-    "mirrored": msg("mirrored"),
-    "rotated": msg("rotated"),
-    "greyed": msg("without colour"),
-}
 
 
 def _thumbnails(catalog: Catalog, ids: Sequence[str]) -> dict[str, bytes]:

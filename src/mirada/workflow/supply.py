@@ -174,9 +174,17 @@ def out_of_fold(material: Material) -> tuple[Floats, list[Message]]:
         return probs, [msg("Labels cannot be judged: the readable photographs have fewer than two classes.")]
     groups: Ints = np.arange(n) if material.groups is None else material.groups
     try:
-        found = out_of_fold_probs(X[rows], dense, groups=groups[rows], n_classes=len(classes), seed=material.seed)
+        found = out_of_fold_probs(
+            X[rows], dense, groups=_by_first(groups[rows]), n_classes=len(classes), seed=material.seed
+        )
     except NotEnoughData as error:
         return probs, [error.message]
     probs[rows] = 0.0
     probs[np.ix_(rows, classes)] = found.probs
     return probs, list(found.notes)
+
+
+def _by_first(groups: Ints) -> Ints:
+    """Groups numbered in the order in which they first come."""
+    _, first, dense = np.unique(groups, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[dense], np.int64)
