@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mirada.errors import NotEnoughData, UsageError
 from mirada.evaluate.leakage import find_leakage
-from mirada.split import Ratios, given_split, group_keys, make_split, parse_ratios
+from mirada.groups import group_keys
+from mirada.split import Ratios, given_split, make_split, parse_ratios
 from mirada.types import Sample, Split, SplitName
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mirada.errors import NotEnoughData, UsageError
+from mirada.groups import group_keys
 from mirada.messages import Message, msg, msg_n
 from mirada.types import SPLIT_NAMES, Sample, Split, SplitName
 
@@ -64,26 +65,6 @@ def parse_ratios(text: str) -> Ratios:
         raise UsageError(msg("Ratios must be three positive numbers; got {text!r}.", text=text), wanted)
     total = sum(numbers)
     return Ratios(numbers[0] / total, numbers[1] / total, numbers[2] / total)
-
-
-def group_keys(samples: Sequence[Sample]) -> dict[str, str]:
-    """The group of each sample id: the smallest content hash that it is linked to by hash or `group_id`."""
-    parent: dict[str, str] = {}
-
-    def root(key: str) -> str:
-        while parent.setdefault(key, key) != key:
-            parent[key] = parent[parent[key]]
-            key = parent[key]
-        return key
-
-    of_group: dict[str, str] = {}
-    for sample in samples:
-        mine = root(sample.content_sha256)
-        if sample.group_id is None:
-            continue
-        other = root(of_group.setdefault(sample.group_id, mine))
-        parent[max(mine, other)] = min(mine, other)
-    return {sample.sample_id: root(sample.content_sha256) for sample in samples}
 
 
 def make_split(

@@ -52,7 +52,10 @@ def test_a_subset_is_drawn_told_and_listed(added: Path, mirada: Mirada) -> None:
     assert [(one["name"], one["n"]) for one in listed] == [("b", 24), ("s", 24)]
     table = mirada("subset").out
     assert "--strategy balanced --size 24 --seed 3" in table
-    assert "Next: mirada train --subset s" in mirada("subset", "s").out
+    assert "Next: mirada train --subset s, or mirada subset s -o PATH" in mirada("subset", "s").out
+    exported = mirada("subset", "s", "-o", "s.csv").out
+    assert "Next: mirada train --subset s\n" in exported
+    assert "-o PATH" not in exported
 
 
 def test_the_same_recipe_again_does_nothing_and_says_so(added: Path, mirada: Mirada) -> None:

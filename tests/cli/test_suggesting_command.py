@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from mirada.cli.suggesting import _estimate_line
+from mirada.suggest.estimate import Estimate
 from mirada.testing import class_folders
 
 Mirada = Callable[..., Any]
@@ -63,6 +65,19 @@ def test_from_nothing_to_labels(mirada: Mirada, pile: Path, backbone_file: Path,
     third = mirada("suggest", "--from", ask, "-n", "5", *options)
     assert 0 < third.document["estimate"]["low"] <= third.document["estimate"]["accuracy"] <= 1
     assert third.document["proposals"]
+    shown = mirada("suggest", "-n", "5", "--backbone", backbone_file).out.splitlines()
+    first, estimate = third.document["proposals"][0], third.document["estimate"]
+    assert shown[-2].startswith("Answer them: mirada suggest -o ask.csv")
+    assert shown[-1] == f"Accept a proposal: mirada suggest --accept {first['cluster']}={first['label']}"
+    wide = estimate["high"] - estimate["low"] > 0.2
+    assert wide == any("Expected accuracy" in line and line.endswith(": too early to say.") for line in shown)
+    written = mirada("suggest", "-n", "5", "-o", ask, "--backbone", backbone_file).out
+    assert f"Once it is filled in: mirada suggest --from {ask}" in written
+
+
+def test_a_wide_interval_is_too_early_to_say() -> None:
+    assert str(_estimate_line(Estimate(0.9, 0.75, 0.96, 12))).endswith("(75.0 % to 96.0 %): too early to say.")
+    assert str(_estimate_line(Estimate(0.9, 0.85, 0.93, 90))).endswith("(85.0 % to 93.0 %).")
 
 
 def test_bulk_proposals_are_recorded_as_decisions(

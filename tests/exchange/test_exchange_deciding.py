@@ -75,7 +75,7 @@ def test_an_issue_whose_sample_vanished_or_is_none_any_more(catalog: Catalog, sa
     with pytest.raises(NotFound, match=f"There is no issue {row.issue_id}"):
         decide(catalog, [Choice("drop", issue_id=row.issue_id)])
     catalog.replace_issues("dark", [])
-    with pytest.raises(NotFound, match="Issue 7 is none any more"):
+    with pytest.raises(NotFound, match="Issue 7 is no longer one"):
         decide(catalog, [Choice("drop", issue_id=7)])
     with pytest.raises(NotFound, match="no sample stranger"):
         decide(catalog, [Choice("drop", sample_id="stranger")])
@@ -85,8 +85,9 @@ def test_an_issue_whose_sample_vanished_or_is_none_any_more(catalog: Catalog, sa
 
 def test_somebody_else_decided_first(catalog: Catalog, sample: Make) -> None:
     decide(catalog, [Choice("drop", issue_id=1, by="ana")])
-    with pytest.raises(Conflict, match=r"Issue 1 is settled already: drop by ana\."):
+    with pytest.raises(Conflict, match=r"Issue 1 is settled already: drop by ana\.") as caught:
         decide(catalog, [Choice("keep", issue_id=1, by="ben"), Choice("keep", issue_id=2, by="ben")])
+    assert "`mirada undo --id 1` takes it back" in str(caught.value.hint)
     assert _open(catalog, "label") == [2, 3, 4, 5, 6]  # all or none
     with pytest.raises(Conflict, match="Issue 1 is settled already: drop by ana, decision 1"):
         catalog.decide([Decision(sample(0).sample_id, "keep", check="label", by="ben")], open_only=True)

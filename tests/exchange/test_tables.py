@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from mirada.catalog.catalog import Catalog
 from mirada.errors import InputError, NotFound, StorageError
 from mirada.exchange.base import parse_action
 from mirada.exchange.tables import COLUMNS, read_csv
-from mirada.workflow.deciding import findings, read_file, write_file
+from mirada.workflow.deciding import FileFormat, findings, read_file, write_file
 
 HEAD = "id;decision;why\r\n"
 
@@ -39,7 +40,6 @@ def test_what_spreadsheets_save(data: bytes) -> None:
     [
         (b"", "x.csv is empty"),
         (b"\xef\xbb\xbf \r\n", "x.csv is empty"),
-        (b"id,decision\n", "x.csv has no rows"),
         (b"id,desicion\n1,drop\n", "has no column decision; it has: id, desicion. Is 'desicion' meant to be it?"),
         (b"name,decision\n1,drop\n", "has no column id; it has: name, decision"),
         (b'id,decision\n1,"drop\n', "is not a CSV file"),
@@ -75,11 +75,29 @@ def test_what_goes_out_comes_back(catalog: Catalog, tmp_path: Path, name: str) -
     assert (handed.choices, handed.refused, handed.n_undecided, handed.notes) == ((), (), 10, ())
 
 
+@pytest.mark.parametrize(("name", "fmt"), [("t.csv", "csv"), ("t.json", "json"), ("t.json", "label-studio")])
+def test_a_table_of_nothing_decides_nothing(catalog: Catalog, tmp_path: Path, name: str, fmt: FileFormat) -> None:
+    assert write_file(catalog, findings(catalog, "bright"), tmp_path / name, fmt)[0] == 0
+    handed = read_file(tmp_path / name)
+    assert (handed.choices, handed.refused, handed.n_undecided) == ((), (), 0)
+    assert [str(note) for note in handed.notes] == [f"{name} has no rows: there is nothing to decide."]
+
+
+def test_the_table_says_why_and_tables_without_that_are_read(catalog: Catalog, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    write_file(catalog, findings(catalog, "label"), path)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert (rows[0]["suggested"], rows[0]["evidence"]) == ("Pizza", "looks like Pizza (90 %)")
+    old = b"id,check,sample_id,uri,label,score,decision,by,why\n1,label,,,,0,drop,,\n"
+    handed = read_csv(old, "old.csv")
+    assert ([one.action for one in handed.choices], handed.notes) == (["drop"], ())
+
+
 def test_json_that_is_no_table(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     for text, says in [
         ("", "x.json is empty"),
-        ("[]", "x.json is empty"),
         ("[1, 2]", "must be a list of objects"),
         ("{oops", "is not JSON"),
         ('[{"id": 1, "action": "drop"}]', "has no column decision"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mirada.exchange.base import Finding
     from mirada.exchange.deciding import Outcome
     from mirada.types import Action
+    from mirada.workflow.handed import Gathered
 
 MOST_SHOWN = 20
 _RANGE = re.compile(r"(\d{1,15})(?:-(\d{1,15}))?")
@@ -97,15 +98,17 @@ def _overview(catalog: Catalog) -> list[str | Message]:
 def _queue_lines(catalog: Catalog, check: str | None, shown: Sequence[Finding], limit: int) -> list[str | Message]:
     if not shown:
         return [msg("Nothing is open here.")]
-    from mirada.exchange.base import suggestion
+    from mirada.exchange.evidence import because
     from mirada.sources.uris import uri_name
 
     check = check or shown[0].check
-    rows = [
-        [one.issue_id, decimal(one.score, 3), one.label, suggestion(one.evidence)[0], one.split, uri_name(one.uri)]
+    head = [msg("issue"), msg("score"), msg("label"), msg("split"), msg("photograph"), msg("why")]
+    rows = [  # an id without a sign between thousands: `decide 1,044` would be issues 1 and 44
+        [str(one.issue_id), decimal(one.score, 3), one.label, one.split, uri_name(one.uri), because(one)]
         for one in shown
     ]
-    head = [msg("issue"), msg("score"), msg("label"), msg("suggested"), msg("split"), msg("photograph")]
+    told = [i for i in range(len(head)) if any(row[i] is not None for row in rows)]
+    head, rows = [head[i] for i in told], [[row[i] for i in told] for row in rows]
     n_open = catalog.issue_counts()[check].n_open
     lines: list[str | Message] = [*table(head, rows), "", msg("{shown} shown, {n} open.", shown=len(shown), n=n_open)]
     if len(shown) == limit:
@@ -116,7 +119,12 @@ def _queue_lines(catalog: Catalog, check: str | None, shown: Sequence[Finding], 
 
 
 @click.command(
-    help=str(msg("Decide on issues: keep, drop, ambiguous (out of training, kept for the gallery), relabel=CLASS.")),
+    help=str(
+        msg(
+            "Decide on issues: keep, drop, ambiguous (out of training, kept for the gallery), relabel=CLASS, "
+            "restore (back in after drop or ambiguous)."
+        )
+    ),
     epilog=str(msg("Example: mirada decide 3-9 12 drop --why 'not food'")),
 )
 @click.argument("words", nargs=-1, metavar="[ISSUE...] [ACTION]")
@@ -165,7 +173,7 @@ def decide(
         gathered.rules(rules)
         outcome = deciding.decide(catalog, gathered.choices, taken, refused=gathered.refused)
     return Result(_decided_document(outcome, gathered.notes, dry_run=dry_run),
-                  [*_decided_lines(outcome, gathered.n_undecided, dry_run=dry_run), *gathered.notes])  # fmt: skip
+                  [*_decided_lines(outcome, gathered, dry_run=dry_run), *gathered.notes])  # fmt: skip
 
 
 def _action(word: str) -> tuple[Action, str | None]:
@@ -208,7 +216,10 @@ def _decided_document(outcome: Outcome, notes: Sequence[Message], *, dry_run: bo
     }  # fmt: skip
 
 
-def _decided_lines(outcome: Outcome, n_undecided: int, *, dry_run: bool) -> list[str | Message]:
+def _decided_lines(outcome: Outcome, gathered: Gathered, *, dry_run: bool) -> list[str | Message]:
+    if not gathered.says_anything() and gathered.notes:
+        return []  # the notes say why
+    n_undecided = gathered.n_undecided
     n_by = Counter((one.check, one.action) for one in outcome.decisions)
     lines: list[str | Message] = []
     if n_by:
@@ -249,15 +260,16 @@ def _decided_lines(outcome: Outcome, n_undecided: int, *, dry_run: bool) -> list
 def undo(settings: Settings, *, n: int | None, words: tuple[str, ...], by: str | None, why: str) -> Result:
     """Each undo is a row of its own."""
     from mirada.catalog.catalog import Catalog
+    from mirada.cli.telling import undone_rows
 
     if n is not None and words:
         raise UsageError(msg("Say how many, or which with --id, not both."))
     ids = _issue_ids(words) if words else None
     with Catalog.open(settings.open().catalog_url) as catalog:
         undone = catalog.undo(n or 1, ids=ids, by=by or getpass.getuser(), reason=why)
-    if not undone:
-        raise NotFound(msg("There is no decision to undo."), msg("`mirada history` tells what was decided."))
-    lines: list[str | Message] = [msg_n("{n} decision undone.", "{n} decisions undone.", n=len(undone))]
+        if not undone:
+            raise NotFound(msg("There is no decision to undo."), msg("`mirada history` tells what was decided."))
+        lines = [*undone_rows(catalog, undone), msg_n("{n} decision undone.", "{n} decisions undone.", n=len(undone))]
     if n is not None and len(undone) < n:
         lines.append(msg("There were no more than that."))
     return Result({"n_undone": len(undone), "ids": undone}, lines)

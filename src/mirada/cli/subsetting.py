@@ -70,7 +70,7 @@ def subset(settings: Settings, *, name: str | None, **options: Any) -> Result:
             return _deleted(catalog, str(name))
         found = None if name is None else _found(catalog, name, options)
         exported = None if options["out"] is None else _exported(workspace, catalog, found, options)
-    lines = _lines(found) if found else []
+    lines = _lines(found, is_exported=exported is not None) if found else []
     document = {**(_document(found) if found else {}), "export": exported and _export_document(exported)}
     return Result(document, [*lines, *(_export_lines(exported) if exported else [])])
 
@@ -160,7 +160,7 @@ def _document(found: Subset) -> dict[str, object]:
     return {**_summary(found), "is_new": found.is_new, "ids": list(found.ids), "notes": notes}
 
 
-def _lines(found: Subset) -> list[str | Message]:
+def _lines(found: Subset, *, is_exported: bool) -> list[str | Message]:
     from mirada.workflow.subsetting import describe
 
     by_split = found.by_split()
@@ -176,6 +176,7 @@ def _lines(found: Subset) -> list[str | Message]:
         *table([msg("class"), msg("photographs")], rows),
         "",
         *(msg("· {note}", note=note) for note in found.notes),
+        msg("Next: mirada train --subset {name}", name=found.name) if is_exported else
         msg("Next: mirada train --subset {name}, or mirada subset {name} -o PATH", name=found.name),
     ]  # fmt: skip
 

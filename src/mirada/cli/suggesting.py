@@ -13,11 +13,13 @@ from mirada.errors import NotFound, UsageError
 from mirada.messages import Message, msg
 
 if TYPE_CHECKING:
+    from mirada.suggest.estimate import Estimate
     from mirada.workflow.answers import Recorded
     from mirada.workflow.suggesting import BulkProposal, Suggestions
 
 MOST_PROPOSALS = 10
 MOST_SHOWN = 3
+WIDE = 0.2  # an estimate with a wider interval says little yet
 
 
 @click.command(
@@ -174,21 +176,25 @@ def _lines(found: Suggestions, output: Path | None) -> list[str | Message]:
         lines += ["", *_question_lines(found)]
     if found.proposals:
         lines += ["", *_proposal_lines(found.proposals)]
+    if found.questions:
+        lines += ["", _next_line(output)]
+    if found.proposals:
+        first = found.proposals[0]
+        accept = msg("Accept a proposal: mirada suggest --accept {name}={label}", name=first.name, label=first.label)
+        lines += [accept] if found.questions else ["", accept]
     return lines
+
+
+def _next_line(output: Path | None) -> Message:
+    if output is not None:
+        return msg("Once it is filled in: mirada suggest --from {path}", path=output)
+    return msg("Answer them: mirada suggest -o ask.csv, fill in its column label, mirada suggest --from ask.csv")
 
 
 def _progress_lines(found: Suggestions) -> list[Message]:
     lines = []
     if found.estimate is not None:
-        e = found.estimate
-        lines.append(
-            msg(
-                "Expected accuracy on the unlabelled: {value} ({low} to {high}).",
-                value=per_cent(e.value),
-                low=per_cent(e.low),
-                high=per_cent(e.high),
-            )
-        )
+        lines.append(_estimate_line(found.estimate))
     elif found.questions:
         lines.append(msg("Too few answers to estimate the accuracy."))
     if found.settled and found.change is not None:
@@ -199,6 +205,14 @@ def _progress_lines(found: Suggestions) -> list[Message]:
             )
         )
     return lines
+
+
+def _estimate_line(found: Estimate) -> Message:
+    value, low, high = per_cent(found.value), per_cent(found.low), per_cent(found.high)
+    if found.high - found.low > WIDE:
+        return msg("Expected accuracy on the unlabelled: {value} ({low} to {high}): too early to say.",
+                   value=value, low=low, high=high)  # fmt: skip
+    return msg("Expected accuracy on the unlabelled: {value} ({low} to {high}).", value=value, low=low, high=high)
 
 
 def _question_lines(found: Suggestions) -> list[str]:
@@ -219,8 +233,7 @@ def _proposal_lines(proposals: tuple[BulkProposal, ...]) -> list[str | Message]:
     lines: list[str | Message] = [*table(head, rows)]
     if len(proposals) > MOST_PROPOSALS:
         lines.append(msg("… and {n} more; --json lists them.", n=len(proposals) - MOST_PROPOSALS))
-    first = proposals[0]
-    lines.append(msg("Look at them, then: mirada suggest --accept {name}={label}", name=first.name, label=first.label))
+    lines.append(msg("Look at the photographs that are named as least sure before you accept."))
     return lines
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mirada.cli.output import Result, per_cent, table
 from mirada.messages import Message, msg
+from mirada.sources.uris import uri_name
 from mirada.workflow.deciding import photo
 from mirada.workflow.telling import ClassHistory, cleaning_history
 
 if TYPE_CHECKING:
     from mirada.catalog.catalog import Catalog
     from mirada.catalog.records import HistoryRow
+
+MOST_UNDONE = 10
 
 
 def class_table(catalog: Catalog) -> Result:
@@ -76,12 +80,25 @@ def photo_rows(catalog: Catalog, name: str) -> Result:
     if not found:
         return Result([], [msg("Nothing was decided on {name}.", name=name)])
     rows = [
-        [one.decision_id, one.at[:16].replace("T", " "), one.by or None, _what(one), one.check, one.reason or None,
-         one.undone_by]
+        [str(one.decision_id), one.at[:16].replace("T", " "), one.by or None, _what(one), one.check,
+         one.reason or None, None if one.undone_by is None else str(one.undone_by)]
         for one in found
     ]  # fmt: skip
     head = [msg("decision"), msg("when"), msg("who"), msg("what"), msg("check"), msg("why"), msg("undone by")]
     return Result([asdict(one) for one in found], table(head, rows))
+
+
+def undone_rows(catalog: Catalog, decision_ids: Sequence[int]) -> list[str | Message]:
+    """What these decisions, just undone, had decided: a table of at most ten, and how many more."""
+    shown = [next(iter(catalog.history(after=key - 1))) for key in decision_ids[:MOST_UNDONE]]
+    ids = {row.sample_id for row in shown}
+    names = {key: uri_name(one.uri) for key, one in catalog.rejected_by_id(ids).items()}
+    names |= {key: uri_name(one.uri) for key, one in catalog.samples_by_id(ids).items()}
+    rows = [[str(row.decision_id), _what(row), row.check, names.get(row.sample_id, row.sample_id)] for row in shown]
+    lines: list[str | Message] = [*table([msg("decision"), msg("what"), msg("check"), msg("photograph")], rows), ""]
+    if len(decision_ids) > MOST_UNDONE:
+        lines[-1:] = [msg("and {n} more", n=len(decision_ids) - MOST_UNDONE), ""]
+    return lines
 
 
 def _what(row: HistoryRow) -> str:

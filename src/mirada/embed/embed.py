@@ -101,15 +101,7 @@ def embed_samples(
     run goes on where it was. network: one that is open already, instead of opening `backbone` in `precision`.
     A photograph that vanished, changed or cannot be read is in `failures`, never skipped in silence.
     """
-    if cache is not None and cache.dim != backbone.dim:
-        raise BackboneError(
-            msg(
-                "The cache holds vectors of length {got}, but {name} makes {wanted}.",
-                got=cache.dim,
-                name=backbone.name,
-                wanted=backbone.dim,
-            )
-        )
+    refuse_other_width(cache, backbone)
     shas = [sample.content_sha256 for sample in samples]
     vectors, ok = cache.get(shas) if cache is not None else _nothing(len(samples), backbone.dim)
     n_cached = int(ok.sum())
@@ -178,6 +170,19 @@ class _Work:
 
         for vector in self.network.run(inputs()):
             yield sent.popleft(), vector
+
+
+def refuse_other_width(cache: EmbeddingCache | None, backbone: Backbone) -> None:
+    """Raise BackboneError where the cache is of vectors of another length."""
+    if cache is not None and cache.dim != backbone.dim:
+        raise BackboneError(
+            msg(
+                "The cache holds vectors of length {got}, but {name} makes {wanted}.",
+                got=cache.dim,
+                name=backbone.name,
+                wanted=backbone.dim,
+            )
+        )
 
 
 class BlockWriter:

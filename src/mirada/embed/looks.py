@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from mirada.embed.backbone import Backbone
 from mirada.embed.cache import EmbeddingCache
-from mirada.embed.embed import BlockWriter, Failure, Floats, Reader, read_unchanged
+from mirada.embed.embed import BlockWriter, Failure, Floats, Reader, read_unchanged, refuse_other_width
 from mirada.embed.network import Network
 from mirada.engine.base import Engine, Progress, Silent
-from mirada.errors import BackboneError, DecodeError
+from mirada.errors import DecodeError
 from mirada.imaging.base import Decoded, Pixels
 from mirada.imaging.decode import Limits, decode
 from mirada.imaging.lookalike import LOOKALIKE_DIM, LOOKALIKE_VERSION, describe
@@ -181,7 +181,7 @@ def _shelves(
         key, dim = _about(kind)
         shelves[kind] = _Shelf(shas, dim, EmbeddingCache(root, key, dim) if root is not None else None)
     if backbone is not None:
-        _refuse_other_width(embedding_cache, backbone)
+        refuse_other_width(embedding_cache, backbone)
         shelves["vectors"] = _Shelf(shas, backbone.dim, embedding_cache)
     return shelves
 
@@ -324,15 +324,3 @@ def _label(backbone: Backbone | None) -> Message:
     if backbone is None:
         return msg("Looking at photographs")
     return msg("Looking at photographs, and embedding with {name}", name=backbone.name)
-
-
-def _refuse_other_width(cache: EmbeddingCache | None, backbone: Backbone) -> None:
-    if cache is not None and cache.dim != backbone.dim:
-        raise BackboneError(
-            msg(
-                "The cache holds vectors of length {got}, but {name} makes {wanted}.",
-                got=cache.dim,
-                name=backbone.name,
-                wanted=backbone.dim,
-            )
-        )

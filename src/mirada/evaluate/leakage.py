@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mirada.evaluate.intervals import wilson
+from mirada.groups import group_keys
 from mirada.messages import Message, msg, msg_n
-from mirada.split import group_keys
 from mirada.types import SPLIT_NAMES, Metric, Sample, Split, SplitName
 
 

@@ -204,9 +204,10 @@ class _Look:
 
     def _settled(self, row: IssueRow, wanted: Decision) -> None:
         """Raise Conflict unless the decision that settled it says the same."""
-        in_force = list(self.catalog.decisions(wanted.sample_id))
+        rows = self.catalog.history(wanted.sample_id)
+        in_force = [one for one in rows if one.undoes is None and one.undone_by is None]
         answered = [one for one in in_force if one.check == wanted.check] or in_force
-        last = answered[-1]
+        decision_id, last = answered[-1].decision_id, answered[-1].decision()
         says_same = (last.action, last.new if last.action == "relabel" else None) == (wanted.action, wanted.new)
         kept_so = wanted.action == "keep" and last.action == "relabel" and self._label(wanted) == last.new
         if says_same or kept_so:
@@ -219,7 +220,9 @@ class _Look:
                 by=last.by or "?",
             ),
             msg(
-                "`mirada history {sample_id}` shows how, `mirada undo --id` takes it back.", sample_id=wanted.sample_id
+                "`mirada undo --id {decision_id}` takes it back, `mirada history {sample_id}` shows how it came to it.",
+                decision_id=decision_id,
+                sample_id=wanted.sample_id,
             ),
         )
 

@@ -1,6 +1,6 @@
 """Issues as a table that a person fills in: CSV for spreadsheets, JSON for programs; both ways.
 
-    id, check, sample_id, uri, label, score, decision, by, why
+    id, check, sample_id, uri, label, score, suggested, evidence, decision, by, why
 
 A row is decided by what stands in `decision`: keep, drop, ambiguous, or relabel=CLASS. A row without it is left
 open. `id` or `sample_id` says which photograph; the other columns are for the reader.
@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import TextIO
 
 from mirada.errors import InputError, MiradaError, StorageError
-from mirada.exchange.base import Choice, Finding, Handed, Refusal, parse_action
+from mirada.exchange.base import Choice, Finding, Handed, Refusal, parse_action, suggestion
+from mirada.exchange.evidence import because
 from mirada.messages import Message, msg
 
-COLUMNS = ("id", "check", "sample_id", "uri", "label", "score", "decision", "by", "why")
+COLUMNS = (
+    "id", "check", "sample_id", "uri", "label", "score", "suggested", "evidence", "decision", "by", "why",
+)  # fmt: skip
 _SIGNS = (",", ";", "\t")
 
 Row = Mapping[str, object]
@@ -46,10 +49,8 @@ def write_csv(findings: Iterable[Finding], path: Path) -> int:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for found in findings:
-            score = f"{found.score:.6g}"
-            writer.writerow(
-                [found.issue_id, found.check, found.sample_id, found.uri, found.label or "", score, "", "", ""]
-            )
+            told = [found.issue_id, found.check, found.sample_id, found.uri, found.label or "", f"{found.score:.6g}"]
+            writer.writerow([*told, suggestion(found.evidence)[0] or "", because(found) or "", "", "", ""])
             n += 1
     return n
 
@@ -59,7 +60,8 @@ def write_json(findings: Iterable[Finding], path: Path) -> int:
     n = 0
     with writing(path) as file:
         for n, found in enumerate(findings, start=1):
-            row = {**document(found), "decision": "", "by": "", "why": ""}
+            suggested = suggestion(found.evidence)[0] or ""
+            row = {**document(found), "suggested": suggested, "decision": "", "by": "", "why": ""}
             file.write(("[\n" if n == 1 else ",\n") + json.dumps(row, ensure_ascii=False, allow_nan=False))
         file.write("\n]\n" if n else "[]\n")
     return n
@@ -76,7 +78,7 @@ def writing(path: Path, encoding: str = "utf-8") -> TextIO:
 def read_csv(data: bytes, name: str) -> Handed:
     """Decisions of a CSV file: commas, semicolons or tabs; UTF-8 or what spreadsheets save instead.
 
-    Raises InputError where the file has no rows or not the columns it needs.
+    A head without rows decides nothing. Raises InputError where the file is empty or lacks the columns it needs.
     """
     text = _decoded(data)
     if text.lower().startswith("sep="):  # Excel's own first line
@@ -114,8 +116,13 @@ def read_rows(
         except MiradaError as error:
             refused.append(Refusal(error, place))
     if not n_rows:
-        raise InputError(msg("{name} has no rows.", name=name), _columns_hint())
+        return nothing(name)
     return Handed(tuple(choices), tuple(refused), n_undecided, tuple(notes))
+
+
+def nothing(name: str) -> Handed:
+    """What a table without rows says: a check that found nothing writes one."""
+    return Handed((), notes=(msg("{name} has no rows: there is nothing to decide.", name=name),))
 
 
 def _choice(row: Row, where: Message | None) -> Choice:
@@ -146,7 +153,7 @@ def _check_columns(columns: Sequence[str], name: str) -> list[Message]:
             ),
             msg("Is {near!r} meant to be it?", near=near[0]) if near else _columns_hint(),
         )
-    other = [column for column in columns if column and column not in (*COLUMNS, "evidence")]
+    other = [column for column in columns if column and column not in COLUMNS]
     if not other:
         return []
     return [msg("{name}: columns that mean nothing here are left aside: {columns}.", name=name,

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mirada.errors import NotEnoughData
+from mirada.groups import group_keys
 from mirada.messages import Message, msg, msg_n
 from mirada.subsets.recipe import Recipe
 from mirada.types import Sample
@@ -94,7 +95,7 @@ def _number(seed: int, key: str) -> bytes:
 
 def _without_copies(known: Sequence[Sample], eligible: Sequence[Sample], seed: int) -> tuple[list[str], list[str]]:
     """Ids in the order of their groups' numbers: the first eligible one of each group, and the rest of them."""
-    groups = _groups(known)
+    groups = group_keys(known)
     number = {group: _number(seed, group) for group in set(groups.values())}
 
     def place(sample: Sample) -> tuple[bytes, bytes, str]:
@@ -106,25 +107,6 @@ def _without_copies(known: Sequence[Sample], eligible: Sequence[Sample], seed: i
         if first.setdefault(groups[sample.sample_id], sample.sample_id) != sample.sample_id:
             copies.append(sample.sample_id)
     return list(first.values()), copies
-
-
-def _groups(samples: Sequence[Sample]) -> dict[str, str]:
-    """The group of each sample id: the smallest content hash that it is linked to by content or `group_id`."""
-    parent: dict[str, str] = {}
-
-    def root(key: str) -> str:
-        while parent.setdefault(key, key) != key:
-            parent[key] = parent[parent[key]]
-            key = parent[key]
-        return key
-
-    of_group: dict[str, str] = {}
-    for sample in samples:
-        mine = root(sample.content_sha256)
-        if sample.group_id is not None:
-            other = root(of_group.setdefault(sample.group_id, mine))
-            parent[max(mine, other)] = min(mine, other)
-    return {sample.sample_id: root(sample.content_sha256) for sample in samples}
 
 
 def _ordered(ranked: Ranked, first: Sequence[str], copies: Sequence[str], recipe: Recipe) -> tuple[Sequence[str], int]:
