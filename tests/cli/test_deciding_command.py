@@ -66,9 +66,10 @@ def test_the_queues_say_what_speaks_for_an_issue(mirada: Mirada, catalog: Catalo
 
 
 def test_ids_are_shown_as_they_are_typed(mirada: Mirada, catalog: Catalog) -> None:
-    catalog.replace_issues("border", [Issue(f"gone{i}", "border", 0.1, True, 0.5) for i in range(1000)])
-    catalog.replace_issues("dark", [Issue(next(catalog.samples()).sample_id, "dark", 0.1, True, 0.5)])
-    (issue,) = mirada("issues", "--check", "dark", "--json").document
+    samples = list(catalog.samples())
+    for name in (*(f"check{i}" for i in range(1000 // len(samples))), "dark"):
+        catalog.replace_issues(name, [Issue(one.sample_id, name, 0.1, True, 0.5) for one in samples])
+    (issue,) = mirada("issues", "--check", "dark", "--limit", "1", "--json").document
     assert mirada("issues", "--check", "dark").out.splitlines()[2].split()[0] == str(issue["id"])
     assert issue["id"] >= 1000
 
