@@ -87,7 +87,7 @@ def test_somebody_else_decided_first(catalog: Catalog, sample: Make) -> None:
     decide(catalog, [Choice("drop", issue_id=1, by="ana")])
     with pytest.raises(Conflict, match=r"Issue 1 is settled already: drop by ana\.") as caught:
         decide(catalog, [Choice("keep", issue_id=1, by="ben"), Choice("keep", issue_id=2, by="ben")])
-    assert "`mirada undo --id 1` takes it back" in str(caught.value.hint)
+    assert "`mirada undo --id 1` takes that back" in str(caught.value.hint)
     assert _open(catalog, "label") == [2, 3, 4, 5, 6]  # all or none
     with pytest.raises(Conflict, match="Issue 1 is settled already: drop by ana, decision 1"):
         catalog.decide([Decision(sample(0).sample_id, "keep", check="label", by="ben")], open_only=True)

@@ -123,6 +123,8 @@ def clean_lines(result: CleanResult) -> list[str | Message]:
         *result.notes,
         *notes,
     ]  # fmt: skip
+    if not any(found.n_issues for found in result.checks.values()):
+        return [*lines, msg("Nothing was found.")]
     return [
         *lines,
         msg("See them: mirada issues --check NAME, or mirada clean --html page.html."),

@@ -219,11 +219,7 @@ class _Look:
                 what=told((last.action, last.new)),
                 by=last.by or "?",
             ),
-            msg(
-                "`mirada undo --id {decision_id}` takes it back, `mirada history {sample_id}` shows how it came to it.",
-                decision_id=decision_id,
-                sample_id=wanted.sample_id,
-            ),
+            msg("`mirada undo --id {decision_id}` takes that back; then decide anew.", decision_id=decision_id),
         )
 
     def _label(self, wanted: Decision) -> str | None:

@@ -20,6 +20,16 @@ KINDS: Mapping[str, Message] = {
     "rotated": msg("rotated"),
     "greyed": msg("without colour"),
 }
+# The first measurement of each check of quality.
+MEASURES: Mapping[str, Message] = {
+    "brightness_p95": msg("lightest parts"),
+    "brightness_p1": msg("darkest parts"),
+    "sharpness": msg("sharpness"),
+    "width": msg("width"),
+    "entropy": msg("variety of tones"),
+    "chroma": msg("colour"),
+    "border": msg("share of the frame"),
+}
 
 
 def because(found: Finding) -> Message | None:
@@ -78,7 +88,8 @@ def _measured(evidence: Mapping[str, object]) -> Message | None:
     if not isinstance(measured, Mapping) or not measured:
         return None
     name, value = next(iter(measured.items()))
-    told, around = str(name).replace("_", " "), usual.get(name) if isinstance(usual, Mapping) else None
+    told = MEASURES.get(str(name), str(name).replace("_", " "))
+    around = usual.get(name) if isinstance(usual, Mapping) else None
     low, high = (around.get("low"), around.get("high")) if isinstance(around, Mapping) else (None, None)
     if low is None or high is None:
         return msg("{name} {value}", name=told, value=_number(value))

@@ -171,7 +171,7 @@ def out_of_fold(material: Material) -> tuple[Floats, list[Message]]:
     rows = rows[np.argsort([material.samples[row].content_sha256 for row in rows.tolist()], kind="stable")]
     classes, dense = np.unique(y[rows], return_inverse=True)
     if len(classes) < 2:
-        return probs, [msg("Labels cannot be judged: the readable photographs have fewer than two classes.")]
+        return probs, []  # the checks that wanted them say so
     groups: Ints = np.arange(n) if material.groups is None else material.groups
     try:
         found = out_of_fold_probs(
