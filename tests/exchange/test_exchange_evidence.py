@@ -40,7 +40,9 @@ def told(evidence: Mapping[str, object]) -> str | None:
         ({"neighbours": []}, None),
         ({"measured": {"sharpness": 0.01, "contrast": 1}, "usual": {"sharpness": {"low": 0.2, "high": 0.9}}},
          "sharpness 0.01, here mostly 0.20 to 0.90"),
-        ({"measured": {"long_by_short": 7.5}, "usual": {"long_by_short": {"low": None}}}, "long by short 7.50"),
+        ({"measured": {"width": 9, "long_by_short": 7.5}, "usual": {"long_by_short": {"low": None}}},
+         "longer side by shorter side 7.50"),
+        ({"measured": {"new_one": 1}}, "new one 1.00"),
     ],
 )  # fmt: skip
 def test_what_speaks_for_an_issue(evidence: Mapping[str, object], says: str | None) -> None:

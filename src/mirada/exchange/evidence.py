@@ -20,12 +20,13 @@ KINDS: Mapping[str, Message] = {
     "rotated": msg("rotated"),
     "greyed": msg("without colour"),
 }
-# The first measurement of each check of quality.
+# What each check of quality goes by: its first measurement, or the one that it makes of width and height.
 MEASURES: Mapping[str, Message] = {
     "brightness_p95": msg("lightest parts"),
     "brightness_p1": msg("darkest parts"),
     "sharpness": msg("sharpness"),
-    "width": msg("width"),
+    "side": msg("side in pixels"),
+    "long_by_short": msg("longer side by shorter side"),
     "entropy": msg("variety of tones"),
     "chroma": msg("colour"),
     "border": msg("share of the frame"),
@@ -83,11 +84,12 @@ def _nearest(neighbours: object) -> Message | None:
 
 
 def _measured(evidence: Mapping[str, object]) -> Message | None:
-    """The first measurement, beside what nine in ten photographs have."""
+    """The measurement that an issue goes by, beside what nine in ten photographs have."""
     measured, usual = evidence.get("measured"), evidence.get("usual")
     if not isinstance(measured, Mapping) or not measured:
         return None
-    name, value = next(iter(measured.items()))
+    name = next((key for key in ("side", "long_by_short") if key in measured), next(iter(measured)))
+    value = measured[name]
     told = MEASURES.get(str(name), str(name).replace("_", " "))
     around = usual.get(name) if isinstance(usual, Mapping) else None
     low, high = (around.get("low"), around.get("high")) if isinstance(around, Mapping) else (None, None)
