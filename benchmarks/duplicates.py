@@ -35,10 +35,11 @@ from mirada.clean.base import Material
 from mirada.clean.duplicates import NearDuplicate
 from mirada.clean.neighbours import near_pairs
 from mirada.embed.looks import LookKeeper, look
-from mirada.engine.local import LocalEngine, available_cpus
+from mirada.engine.local import Kind, LocalEngine, available_cpus
 from mirada.ingest import ingest
 from mirada.sources.base import detect
 from mirada.sources.reader import PhotoReader
+from mirada.workflow.data import MANY
 
 SHARED = Path(os.environ.get("MIRADA_SHARED") or Path(__file__).parents[2] / "shared")
 SUFFIXES = {".jpg", ".jpeg", ".png"}
@@ -109,11 +110,13 @@ def link(paths: Sequence[Path], folder: Path) -> None:
 def mirada(folder: Path) -> Outcome:
     """From files to groups as `mirada clean FOLDER` does it, catalogue included; a group counts as all of its pairs."""
     wall, cpu = time.perf_counter(), time.process_time()
-    with tempfile.TemporaryDirectory() as home, LocalEngine() as engine:
+    kind: Kind = "processes" if sum(1 for _ in folder.iterdir()) >= MANY else "threads"  # as `workflow.data.add`
+    with tempfile.TemporaryDirectory() as home, LocalEngine(kind=kind) as engine:
         with Catalog.open(f"sqlite:///{home}/catalog.sqlite") as catalog:
             ingest(catalog, detect(folder), engine=engine, onlooker=LookKeeper(Path(home), ("lookalike",)))
             samples = list(catalog.samples())
-        looks = look(samples, reader=PhotoReader(), engine=engine, cache_root=Path(home), want=("lookalike",))
+        threads = LocalEngine()
+        looks = look(samples, reader=PhotoReader(), engine=threads, cache_root=Path(home), want=("lookalike",))
     reader = PhotoReader()
     no_labels = np.full(len(samples), -1, np.int64)
     material = Material(samples, (), no_labels, lookalike=looks.lookalike, read=lambda sample: reader.read(sample.uri))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mirada.errors import DecodeError
 from mirada.imaging.base import Pixels
 from mirada.imaging.decode import Decoded, Limits, decode
-from mirada.imaging.fingerprint import content_sha256, perceptual_hash
+from mirada.imaging.fingerprint import content_sha256, hash_of_lookalike, perceptual_hash
 from mirada.sources.reader import PhotoReader
 from mirada.types import Photo, Rejected, Sample
 
@@ -75,10 +75,13 @@ def _taken(
         decoded = decode(data, min_side=side, limits=limits)
     except DecodeError as error:
         return Taken(_rejected(photo, error, len(data)))
-    return Taken(_sample(photo, data, decoded), None if see is None else see(decoded.pixels))
+    seen = None if see is None else see(decoded.pixels)
+    made = None if seen is None else seen.get("lookalike")
+    phash = perceptual_hash(decoded.pixels) if made is None else hash_of_lookalike(made)
+    return Taken(_sample(photo, data, decoded, phash), seen)
 
 
-def _sample(photo: Photo, data: bytes, decoded: Decoded) -> Sample:
+def _sample(photo: Photo, data: bytes, decoded: Decoded, phash: int) -> Sample:
     return Sample(
         sample_id=sample_id(photo.source, photo.uri),
         content_sha256=content_sha256(data),
@@ -92,7 +95,7 @@ def _sample(photo: Photo, data: bytes, decoded: Decoded) -> Sample:
         label=photo.label,
         label_source=None if photo.label is None else "source",
         split=photo.split,
-        phash=perceptual_hash(decoded.pixels),
+        phash=phash,
         mtime_ns=photo.mtime_ns,
     )
 

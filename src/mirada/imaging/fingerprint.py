@@ -7,11 +7,11 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mirada.imaging.base import Pixels
+from mirada.imaging.lookalike import LOOKALIKE_SIDE, describe
 
-_SIDE, _KEPT = 32, 8
+_SIDE, _KEPT = LOOKALIKE_SIDE, 8
 
 
 def content_sha256(data: bytes) -> str:
@@ -20,16 +20,20 @@ def content_sha256(data: bytes) -> str:
 
 
 def perceptual_hash(pixels: Pixels) -> int:
-    """A 64-bit hash of uint8 RGB (h, w, 3) that hardly changes when a photograph is resized or encoded again.
+    """A 64-bit hash of uint8 RGB (h, w, 3) that hardly changes when a photograph is resized or encoded again."""
+    return hash_of_lookalike(describe(pixels))
+
+
+def hash_of_lookalike(lookalike: NDArray[np.float32]) -> int:
+    """The same from what `lookalike.describe` made of the photograph, float32 (32 * 32,).
 
     DCT hash after C. Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010): luma at
     32 × 32, its two-dimensional DCT-II, the 8 × 8 lowest frequencies without the constant row and column, a bit
     for each above their median. The number is signed, to fit a database's 64-bit integer. Compare two by the
     Hamming distance: unrelated photographs differ in about 32 bits. A photograph without detail hashes to 0.
     """
-    grey = Image.fromarray(pixels).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX, reducing_gap=2.0)
     rows = _dct_rows()
-    low = rows @ np.asarray(grey, np.float64) @ rows.T  # (8, 8)
+    low = rows @ lookalike.reshape(_SIDE, _SIDE).astype(np.float64) @ rows.T  # (8, 8)
     low = np.rint(low)  # so that rounding in the last digit decides no bit, and flat pictures have no noise
     bits = (low > np.median(low)).ravel()
     return int.from_bytes(np.packbits(bits).tobytes(), "big", signed=True)
