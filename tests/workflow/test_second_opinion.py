@@ -101,7 +101,7 @@ def test_cleaning_that_helps_is_said_to(workspace: Workspace, backbone: str, pho
 
 
 def test_harm_is_said_too(workspace: Workspace, backbone: str, tmp_path: Path) -> None:
-    class_folders(tmp_path / "photos", 3, 40, size=32)
+    class_folders(tmp_path / "photos", 3, 90, size=32)  # 13 or 14 tested of the class
     _train(workspace, backbone, tmp_path / "photos")
     train_ids = [s for s in _samples(workspace) if s.split in ("train", "val") and s.label == "class0"]
     _decide(workspace, *(Decision(s.sample_id, "relabel", new="class1") for s in train_ids))
