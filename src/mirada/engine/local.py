@@ -8,18 +8,17 @@ cost little and slow ones start at once.
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import get_all_start_methods, get_context
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Generic, Literal, TypeVar
 
+from mirada.engine.crew import Crew
 from mirada.errors import Unavailable, UsageError
 from mirada.messages import msg
 
@@ -34,6 +33,7 @@ _CHUNKS_AHEAD = 4
 """Chunks in flight for each worker."""
 
 _Outcome = tuple[list[R], BaseException | None, float]
+"""Results, the error that ended them, and the seconds they took."""
 
 
 class LocalEngine:
@@ -49,7 +49,7 @@ class LocalEngine:
             raise UsageError(msg("An engine works with threads or processes; got {kind!r}.", kind=kind))
         self._n_workers = workers or available_cpus()
         self._kind = kind
-        self._executor: Executor | None = None
+        self._crew: Crew | None = None
         self._lock = threading.Lock()
 
     @property
@@ -63,18 +63,17 @@ class LocalEngine:
         The first error, in that order, is raised and what has not begun is cancelled; so it is when the reader
         stops early. Raises Unavailable when a worker process dies.
         """
-        stop = threading.Event()
-        run = _Chunk(fn, stop if self._kind == "threads" else None)
+        run = _Chunk(fn)
         source = iter(items)
-        pending: deque[Future[_Outcome[R]]] = deque()
+        pending: deque[SimpleQueue[_Outcome[R]]] = deque()
         size = 1
         try:
             while True:
                 while len(pending) < _CHUNKS_AHEAD * self._n_workers and (chunk := list(islice(source, size))):
-                    pending.append(self._pool().submit(run, chunk))
+                    pending.append(self._hired().submit(run, chunk))
                 if not pending:
                     return
-                results, error, seconds = pending.popleft().result()
+                results, error, seconds = pending.popleft().get()
                 yield from results
                 if error is not None:
                     raise error
@@ -86,16 +85,14 @@ class LocalEngine:
                 msg("Run the same command again with fewer workers (engine.workers)."),
             ) from broken
         finally:
-            stop.set()
-            for future in pending:
-                future.cancel()
+            run.stopped = True
 
     def close(self) -> None:
         """Release the workers; safe to call twice. A later `map` starts new ones."""
         with self._lock:
-            executor, self._executor = self._executor, None
-        if executor is not None:
-            executor.shutdown(wait=True, cancel_futures=True)
+            crew, self._crew = self._crew, None
+        if crew is not None:
+            crew.dismiss()
 
     def __enter__(self) -> LocalEngine:
         return self
@@ -105,26 +102,26 @@ class LocalEngine:
     ) -> None:
         self.close()
 
-    def _pool(self) -> Executor:
+    def _hired(self) -> Crew:
         with self._lock:
-            if self._executor is None:
-                self._executor = _make_executor(self._kind, self._n_workers)
-            return self._executor
+            if self._crew is None:
+                self._crew = Crew(self._n_workers, self._kind)
+            return self._crew
 
 
 class _Chunk(Generic[T, R]):
-    """Runs `fn` over a chunk in a worker: results, then the error that ended it, and the seconds it took."""
+    """Runs `fn` over a chunk in a worker, until it is `stopped` (of which a process, with its copy, hears nothing)."""
 
-    def __init__(self, fn: Callable[[T], R], stop: threading.Event | None) -> None:
+    def __init__(self, fn: Callable[[T], R]) -> None:
         self._fn = fn
-        self._stop = stop
+        self.stopped = False
 
     def __call__(self, chunk: list[T]) -> _Outcome[R]:
         begun = time.perf_counter()
         results: list[R] = []
         try:
             for item in chunk:
-                if self._stop is not None and self._stop.is_set():
+                if self.stopped:
                     break  # nobody reads the rest any more
                 results.append(self._fn(item))
         except Exception as error:  # noqa: BLE001 - a border: whatever `fn` raises is raised again by `map`
@@ -147,15 +144,3 @@ def _next_size(size: int, n: int, seconds: float) -> int:
     wanted = int(_CHUNK_S * n / max(seconds, 1e-9)) if n else size
     # One slow file must not shrink, nor one quick one swell, the chunks of all that follow.
     return max(1, min(wanted, size * 2, _MAX_CHUNK))
-
-
-def _make_executor(kind: Kind, n_workers: int) -> Executor:
-    if kind == "threads":
-        return ThreadPoolExecutor(n_workers, thread_name_prefix="mirada")
-    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
-    return ProcessPoolExecutor(n_workers, mp_context=get_context(method), initializer=_ignore_interrupt)
-
-
-def _ignore_interrupt() -> None:
-    # Ctrl-C reaches the whole group of processes; the parent alone answers it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
