@@ -1,0 +1,1 @@
+"""Networks by name, and the recipes that train them."""

@@ -1,0 +1,1 @@
+"""Spaces of choices, and studies that look for the best of them."""
