@@ -27,7 +27,7 @@ from mirada.workspace import storage_errors
 
 SHIPPED_NAME = "mirada-small"
 SHIPPED_PATH = Path(__file__).parent / f"{SHIPPED_NAME}.onnx"
-EXPORT_VERSION = "1"  # part of a cached file's name: raise it when release/export.py writes another graph
+EXPORT_VERSION = "2"  # part of a cached file's name: raise it when release/export.py writes another graph
 _PREFIX = "mirada."
 log = logging.getLogger("mirada.embed")
 
@@ -39,6 +39,7 @@ class Backbone:
     """A network from photographs to vectors of length `dim`. `sha256` is that of the ONNX file.
 
     n_classes: classes of the second output "logits" where the weights came with a classifier, else 0.
+    class_names: their names in index order, where they are known.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Backbone:
     preprocess: PreprocessSpec
     licence: str
     n_classes: int = 0
+    class_names: tuple[str, ...] = ()
 
 
 def load_backbone(path: Path) -> Backbone:
@@ -81,7 +83,9 @@ def load_backbone(path: Path) -> Backbone:
             msg("`--backbone NAME --weights FILE` converts a timm model into that form."),
         )
     name, licence = str(about.get("name", path.stem)), str(about.get("licence", "not stated"))
-    return Backbone(name, path, sha256, widths[network.EMBEDDING], spec, licence, widths.get("logits", 0))
+    n_classes = widths.get("logits", 0)
+    names = _class_names(about.get("class_names"), n_classes)
+    return Backbone(name, path, sha256, widths[network.EMBEDDING], spec, licence, n_classes, names)
 
 
 def default_backbone() -> Backbone:
@@ -190,9 +194,15 @@ def backbone_filename(name: str, weights: Path | None) -> str:
     return f"{_safe(name)}-{key[:16]}.onnx"
 
 
-def backbone_metadata(name: str, licence: str, spec: PreprocessSpec, dim: int) -> dict[str, str]:
+def backbone_metadata(
+    name: str, licence: str, spec: PreprocessSpec, dim: int, *, class_names: Sequence[str] = (), trained_on: str = ""
+) -> dict[str, str]:
     """What goes into the ONNX file's `metadata_props`."""
     values = {"format": "1", "name": name, "licence": licence, "dim": str(dim), "preprocess": json.dumps(asdict(spec))}
+    if class_names:
+        values["class_names"] = json.dumps(list(class_names))
+    if trained_on:
+        values["trained_on"] = trained_on
     return {_PREFIX + key: value for key, value in values.items()}
 
 
@@ -231,8 +241,16 @@ def _safe(name: str) -> str:
 
 
 def _metadata(model: Any) -> dict[str, object]:
-    paths = {key: ["framework", _PREFIX + key] for key in ("name", "licence", "preprocess")}
+    paths = {key: ["framework", _PREFIX + key] for key in ("name", "licence", "preprocess", "class_names")}
     return {key: str(model.get_rt_info(path).value) for key, path in paths.items() if model.has_rt_info(path)}
+
+
+def _class_names(raw: object, n_classes: int) -> tuple[str, ...]:
+    try:
+        names = json.loads(raw) if isinstance(raw, str) else raw
+    except ValueError:
+        return ()
+    return tuple(map(str, names)) if isinstance(names, list) and len(names) == n_classes else ()
 
 
 def _sidecar(path: Path) -> dict[str, object]:

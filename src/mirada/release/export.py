@@ -10,6 +10,7 @@ import inspect
 import logging
 import math
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mirada.embed import vino
 from mirada.embed.backbone import (
@@ -72,8 +74,10 @@ def convert_timm(name: str, weights: Path | None, out_dir: Path, *, crop_pct: fl
     spec = preprocess_of(loaded.model.pretrained_cfg, crop_pct)
     module = _as_module(loaded.model, spec)
     width, outputs = _checked_outputs(name, module, spec)
-    data = _to_onnx(module, spec.input_size, outputs, backbone_metadata(name, loaded.licence, spec, width))
-    _check_parity(name, data, module, spec.input_size)
+    classes = _class_names(loaded.model.num_classes) if LOGITS in outputs else ()
+    metadata = backbone_metadata(name, loaded.licence, spec, width, class_names=classes)
+    data = to_onnx(module, spec.input_size, outputs, metadata)
+    check_parity(name, data, module, spec.input_size)
     with storage_errors(path):
         out_dir.mkdir(parents=True, exist_ok=True)
         write_atomic(path, data)
@@ -87,6 +91,22 @@ def known_names() -> list[str]:
     except ImportError:
         return []
     return [*timm.list_models(), *timm.list_pretrained()]
+
+
+def _class_names(n_classes: int) -> tuple[str, ...]:
+    """ImageNet's names in index order, where there are as many classes as ImageNet (or a part of it) has; else ().
+
+    timm's table of WordNet lemmas. Two classes of one name (a crane lifts or flies) get their definition too.
+    """
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset({"num_classes": n_classes})
+    if subset is None:
+        return ()
+    info = ImageNetInfo(subset)
+    names = info.label_descriptions()
+    seen = Counter(names)
+    return tuple(info.index_to_description(i, detailed=seen[name] > 1) for i, name in enumerate(names))
 
 
 def preprocess_of(cfg: Mapping[str, Any], crop_pct: float | None = None) -> PreprocessSpec:
@@ -225,26 +245,26 @@ def _as_module(model: Any, spec: PreprocessSpec) -> torch.nn.Module:
     """(n, S, S, 3) uint8 → embedding, or (embedding, logits)."""
     import torch
 
+    from mirada.models.base import Photographs
+
     with_logits = _has_plain_classifier(model, spec.input_size)
     if not _splits_head(model):
         model.reset_classifier(0)
 
-    class Photographs(torch.nn.Module):  # type: ignore[misc]  # torch is not followed by mypy
+    class Converted(torch.nn.Module):  # type: ignore[misc]  # torch is not followed by mypy
         def __init__(self) -> None:
             super().__init__()
             self.model = model
-            std, mean = torch.tensor(spec.std), torch.tensor(spec.mean)
-            self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1))
-            self.register_buffer("shift", (mean / std).view(1, 3, 1, 1))
+            self.photographs = Photographs(spec)
 
         def forward(self, images: torch.Tensor) -> Any:
-            x = images.permute(0, 3, 1, 2).float() * self.scale - self.shift  # n, 3, S, S
+            x = self.photographs(images)  # n, 3, S, S
             if not _splits_head(self.model):
                 return self.model(x)
             embedding = self.model.forward_head(self.model.forward_features(x), pre_logits=True)  # n, d
             return (embedding, self.model.get_classifier()(embedding)) if with_logits else embedding
 
-    return Photographs().eval()
+    return Converted().eval()
 
 
 def _checked_outputs(name: str, module: torch.nn.Module, spec: PreprocessSpec) -> tuple[int, list[str]]:
@@ -265,7 +285,8 @@ def _checked_outputs(name: str, module: torch.nn.Module, spec: PreprocessSpec) -
     return int(embedding.shape[1]), [EMBEDDING, LOGITS] if isinstance(answer, tuple) else [EMBEDDING]
 
 
-def _to_onnx(module: torch.nn.Module, size: int, outputs: list[str], metadata: Mapping[str, str]) -> bytes:
+def to_onnx(module: torch.nn.Module, size: int, outputs: list[str], metadata: Mapping[str, str]) -> bytes:
+    """The ONNX form of a module that takes uint8 photographs (n, size, size, 3); the same module, the same bytes."""
     import onnx
     import torch
 
@@ -297,8 +318,13 @@ def _to_onnx(module: torch.nn.Module, size: int, outputs: list[str], metadata: M
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _check_parity(name: str, data: bytes, module: torch.nn.Module, size: int) -> None:
-    """OpenVINO in float32 against torch on noise and on smooth pictures. Raises BackboneError where they differ."""
+def check_parity(
+    name: str, data: bytes, module: torch.nn.Module, size: int, *, photographs: NDArray[np.uint8] | None = None
+) -> None:
+    """OpenVINO in float32 against torch on noise, smooth pictures and `photographs` (n, size, size, 3).
+
+    Raises BackboneError where they differ by more than 1e-3 of the output's scale.
+    """
     import torch
 
     rng = np.random.default_rng(0)
@@ -307,6 +333,8 @@ def _check_parity(name: str, data: bytes, module: torch.nn.Module, size: int) ->
     photos = np.concatenate(
         [rng.integers(0, 256, (2, size, size, 3), dtype=np.uint8), coarse[:, grid][:, :, grid].astype(np.uint8)]
     )
+    if photographs is not None:
+        photos = np.concatenate([photos, photographs])
     with torch.inference_mode():
         answer = module(torch.from_numpy(photos))
     answers = dict(zip((EMBEDDING, LOGITS), answer if isinstance(answer, tuple) else (answer,), strict=False))
