@@ -133,6 +133,7 @@ class TrainConfig:
     """What a run was asked to do. Fields at 0 or "" matter only to networks of the `train` extra.
 
     `source`: the source whose samples it used; None: all of the workspace. `subset`: "NAME@HASH" of its recipe.
+    `plan`: the whole recipe of a network as JSON, with what the command line changed in it.
     """
 
     recipe: str = "head"
@@ -153,6 +154,7 @@ class TrainConfig:
     class_weight: Literal["none", "balanced"] = "none"
     source: str | None = None
     subset: str | None = None
+    plan: str = ""
 
 
 @dataclass(frozen=True, slots=True)

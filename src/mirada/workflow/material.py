@@ -20,12 +20,16 @@ from mirada.workflow.splitting import Divided
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """The data of one training, by part ("train", "val", "test"), without what could not be embedded."""
+    """The data of one training, by part ("train", "val", "test"), without what could not be embedded.
+
+    `n_train`: photographs that a network was trained on, where train itself was not embedded.
+    """
 
     data: Dataset
     divided: Divided
     embedded: Embedded
     backbone: Backbone
+    n_train: int | None = None
 
     def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Positions of `ids` among the samples."""
@@ -57,7 +61,8 @@ class Material:
 
     def counts(self) -> dict[str, int]:
         """Photographs in each part."""
-        return {subset: len(self.part_rows(subset)) for subset in SPLIT_NAMES}
+        counted = {subset: len(self.part_rows(subset)) for subset in SPLIT_NAMES}
+        return counted if self.n_train is None else {**counted, "train": self.n_train}
 
     def inputs(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
         """The photographs at `rows` as the network takes them, uint8 (S, S, 3)."""
