@@ -25,8 +25,16 @@ class Network(nn.Module):  # type: ignore[misc]  # torch is not followed by mypy
         raise NotImplementedError
 
     def blocks(self) -> list[list[nn.Module]]:
-        """All modules with weights but `head`, from the input to the output: what is frozen or learns slower."""
+        """All modules with weights but `head_modules`, from the input to the output: what is frozen or learns slower.
+
+        Every parameter stands in exactly one block or in the head. Parameters that belong to no layer (a class token)
+        come as an nn.ParameterList.
+        """
         raise NotImplementedError
+
+    def head_modules(self) -> list[nn.Module]:
+        """What "head" trains: `head`, and before it new dense layers on a pretrained network, which `features` hold."""
+        return [self.head]
 
     def heatmap_layer(self) -> nn.Module | None:
         """The last layer whose output still says where (n, c, h, w); None: there is none (an MLP, a ViT)."""
