@@ -86,6 +86,11 @@ class EmbeddingCache:
             rows[torn] = -1
         return out, rows >= 0
 
+    def rows(self, shas: Sequence[str]) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """All vectors (m, dim) as they lie on disk, mapped, and where each SHA's is (n,), -1: absent. Unchecked."""
+        self._refresh()
+        return self._vectors, self._find(_as_bytes(shas))
+
     def put(self, shas: Sequence[str], vectors: Floats) -> None:
         """Append a block: vectors (n, dim). A SHA that is here already gets the new vector.
 
