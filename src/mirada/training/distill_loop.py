@@ -31,12 +31,8 @@ from mirada.errors import BackboneError, UsageError
 from mirada.messages import msg
 from mirada.training.distill_augment import augmented
 from mirada.training.distill_data import Pixels, Views
-from mirada.training.distill_optim import (
-    make_optimizers,
-    optimizer_tensors,
-    restore_optimizers,
-    set_learning_rate,
-)
+from mirada.training.distill_optim import make_optimizers
+from mirada.training.optim import optimizer_tensors, restore_optimizers, set_rates
 from mirada.training.students import STUDENTS, Student, build_student, count_macs
 
 LOG = logging.getLogger("mirada.training")
@@ -183,7 +179,7 @@ class Distiller:
 
     def _learn(self, images: Pixels, targets: Mapping[str, NDArray[np.float32]]) -> None:
         config = self.config
-        set_learning_rate(self.optimizers, config.rate_at(self.step))
+        set_rates(self.optimizers, config.rate_at(self.step))
         self.student.train()
         x = augmented(images, config.size_at(self.step), seed=config.seed, step=self.step)
         with torch.autocast("cpu", torch.bfloat16):
