@@ -48,6 +48,25 @@ class Parity(BaseModel):
     n: Annotated[int, Field(gt=0)]
 
 
+class Quantization(BaseModel):
+    """How a network in int8 came about and what it cost; accuracies are on the same `n` photographs of val.
+
+    same_top_label: the share of them that both networks name alike. `parity` is then against the network it was made
+    from, and not held to 0.001.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal["int8"] = "int8"
+    accuracy_before: Share
+    accuracy_after: Share
+    tolerance: Share
+    n: Annotated[int, Field(gt=0)]
+    same_top_label: Share
+    n_calibration: Annotated[int, Field(gt=0)]
+    made_from_sha256: Sha256
+
+
 class Manifest(BaseModel):
     """The fields of ``manifest.json``, format 1."""
 
@@ -65,6 +84,7 @@ class Manifest(BaseModel):
     reject_threshold: Share
     precision: Precision
     parity: Parity
+    quantization: Quantization | None = None
     metrics: dict[str, Metric]
     run_id: str
     dataset_id: str

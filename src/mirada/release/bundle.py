@@ -12,7 +12,8 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -107,6 +108,17 @@ def write_bundle(path: Path, *, backbone: Backbone, head: HeadLike, facts: Bundl
     than 1e-3, or on a top label) on the photographs of `parity`; StorageError where the disk refuses. In all of
     these, nothing is written.
     """
+    with building(path) as build:
+        _fill(build, backbone=backbone, head=head, facts=facts, parity=parity)
+    return load_manifest(path)
+
+
+@contextmanager
+def building(path: Path) -> Iterator[Path]:
+    """A hidden folder beside `path`, which takes its name when the block ends well; else nothing is left of it.
+
+    Raises Conflict where `path` exists, StorageError where the disk refuses.
+    """
     if path.exists() or path.is_symlink():
         raise Conflict(
             msg("{path} exists already; a bundle is never overwritten.", path=path),
@@ -116,7 +128,7 @@ def write_bundle(path: Path, *, backbone: Backbone, head: HeadLike, facts: Bundl
         path.parent.mkdir(parents=True, exist_ok=True)
         build = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
         try:
-            _fill(build, backbone=backbone, head=head, facts=facts, parity=parity)
+            yield build
             build.chmod(0o755)  # mkdtemp makes it private
             _flush(build)
             build.rename(path)
@@ -124,7 +136,6 @@ def write_bundle(path: Path, *, backbone: Backbone, head: HeadLike, facts: Bundl
         except BaseException:
             shutil.rmtree(build, ignore_errors=True)
             raise
-    return load_manifest(path)
 
 
 def _fill(build: Path, *, backbone: Backbone, head: HeadLike, facts: BundleFacts, parity: ParityCheck) -> None:
@@ -151,10 +162,10 @@ def _fill(build: Path, *, backbone: Backbone, head: HeadLike, facts: BundleFacts
         mirada_version=__version__,
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-    _write_manifest(build, manifest)
+    write_manifest(build, manifest)
     measured = measure_parity(Predictor.open(build, facts.precision), parity)
     manifest = manifest.model_copy(update={"parity": measured})
-    _write_manifest(build, manifest)
+    write_manifest(build, manifest)
     (build / CARD_NAME).write_text(model_card(manifest, n=facts.n), encoding="utf-8")
 
 
@@ -270,7 +281,8 @@ def _write_reference(file: Path, arrays: Mapping[str, NDArray[np.floating]]) -> 
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _write_manifest(build: Path, manifest: Manifest) -> None:
+def write_manifest(build: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json`` into a folder that is being built."""
     (build / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from mirada.predict.manifest import Manifest
+from mirada.predict.manifest import Manifest, Quantization
 from mirada.types import Metric
 
 # SPDX identifiers that the hub knows by the same name, in lower case.
@@ -30,6 +30,7 @@ def model_card(manifest: Manifest, *, n: Mapping[str, int]) -> str:
         _classes(manifest),
         _data(manifest, n),
         _figures(manifest),
+        *([_int8(manifest.quantization)] if manifest.quantization else []),
         _limits(manifest),
         _usage(manifest),
     ]
@@ -68,12 +69,21 @@ def _figures(manifest: Manifest) -> str:
         return "## Figures\n\nNone were measured.\n"
     rows = "\n".join(f"| {_plain(name)} | {_metric(metric)} |" for name, metric in manifest.metrics.items())
     parity = manifest.parity
+    origin = "training's own" if manifest.quantization is None else "those before quantisation"
     return (
         "## Figures\n\nOn the test split, with 95 % intervals.\n\n| metric | value | low | high | n |\n"
         f"|---|---:|---:|---:|---:|\n{rows}\n\n"
         f"Measured in {manifest.precision}. On {parity.n} photographs of val, the probabilities of this bundle "
-        f"differ from training's own by at most {parity.max_abs_diff:.2g}; the top label is the same for "
+        f"differ from {origin} by at most {parity.max_abs_diff:.2g}; the top label is the same for "
         f"{100 * parity.same_top_label:.1f} %.\n"
+    )
+
+
+def _int8(made: Quantization) -> str:
+    return (
+        f"## Int8\n\nQuantised after training on {made.n_calibration} photographs of train; head and softmax are in "
+        f"float32. On {made.n} photographs of val its accuracy is {100 * made.accuracy_after:.2f} %, and "
+        f"{100 * made.accuracy_before:.2f} % before; {100 * made.same_top_label:.1f} % get the same top label.\n"
     )
 
 
