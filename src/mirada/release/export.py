@@ -6,16 +6,13 @@ the graph, and the preprocessing that the weights were trained for travels in it
 
 from __future__ import annotations
 
-import inspect
-import logging
-import math
 import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +28,16 @@ from mirada.embed.backbone import (
 from mirada.embed.network import EMBEDDING, Network
 from mirada.errors import BackboneError, MissingExtra
 from mirada.messages import msg
+from mirada.models.weights import (
+    classifier_names,
+    from_hub,
+    known_names,
+    misfit,
+    mismatches,
+    preprocess_of,
+    read_state,
+    splits_head,
+)
 from mirada.types import PreprocessSpec
 from mirada.workspace import storage_errors, write_atomic
 
@@ -39,8 +46,6 @@ if TYPE_CHECKING:
 
 LOGITS = "logits"
 PARITY_TOLERANCE = 1e-3
-log = logging.getLogger("mirada.release")
-Interpolation = Literal["bilinear", "bicubic", "lanczos", "box"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ def convert_timm(name: str, weights: Path | None, out_dir: Path, *, crop_pct: fl
     if not timm.is_model(name):
         raise unknown_backbone(name, known_names())
     path = out_dir / backbone_filename(name, weights)
-    file, licence = _from_hub(name) if weights is None else (weights, "")
+    file, licence = from_hub(name) if weights is None else (weights, "")
     loaded = _load(name, file, licence)
     spec = preprocess_of(loaded.model.pretrained_cfg, crop_pct)
     module = _as_module(loaded.model, spec)
@@ -82,15 +87,6 @@ def convert_timm(name: str, weights: Path | None, out_dir: Path, *, crop_pct: fl
         out_dir.mkdir(parents=True, exist_ok=True)
         write_atomic(path, data)
     return load_backbone(path)
-
-
-def known_names() -> list[str]:
-    """Names of all timm models, with their weights' tags; empty without the train extra."""
-    try:
-        import timm
-    except ImportError:
-        return []
-    return [*timm.list_models(), *timm.list_pretrained()]
 
 
 def _class_names(n_classes: int) -> tuple[str, ...]:
@@ -109,131 +105,32 @@ def _class_names(n_classes: int) -> tuple[str, ...]:
     return tuple(info.index_to_description(i, detailed=seen[name] > 1) for i, name in enumerate(names))
 
 
-def preprocess_of(cfg: Mapping[str, Any], crop_pct: float | None = None) -> PreprocessSpec:
-    """The evaluation transform of timm: short side to floor(size / crop_pct), centre crop.
-
-    Raises BackboneError for inputs that are not square RGB.
-    """
-    channels, height, width = cfg["input_size"]
-    if channels != 3 or height != width:
-        raise BackboneError(
-            msg("The model takes {shape}; only square RGB photographs are supported.", shape=cfg["input_size"])
-        )
-    named = cfg.get("interpolation")
-    interpolation: Interpolation = "bicubic"
-    for allowed in get_args(Interpolation):
-        interpolation = allowed if allowed == named else interpolation
-    return PreprocessSpec(
-        input_size=height,
-        resize=math.floor(height / (crop_pct or cfg.get("crop_pct") or 0.875)),
-        interpolation=interpolation,
-        mean=tuple(cfg["mean"]),
-        std=tuple(cfg["std"]),
-    )
-
-
 def _load(name: str, weights: Path, licence: str) -> _Loaded:
     import timm
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file
 
-    try:
-        state = load_file(weights)
-        with safe_open(weights, "pt") as handle:
-            stated = (handle.metadata() or {}).get("license")
-    except (SafetensorError, OSError) as error:
-        raise BackboneError(
-            msg("{path} is not a sound .safetensors file: {error}", path=weights, error=error),
-            msg("Other formats can run code when they are read, so Mirada takes only this one."),
-        ) from error
-    heads = _classifier_names(timm.get_pretrained_cfg(name))
+    state, stated = read_state(weights)
+    heads = classifier_names(timm.get_pretrained_cfg(name))
     rows = {int(state[f"{head}.weight"].shape[0]) for head in heads if f"{head}.weight" in state}
     model = timm.create_model(name, num_classes=rows.pop() if len(rows) == 1 else 0)
-    problems = _mismatches(model.state_dict(), state)
+    problems = mismatches(model.state_dict(), state)
     prefixes = tuple(f"{head}." for head in heads)
     if model.num_classes and all(key.startswith(prefixes) for keys in problems.values() for key in keys) and problems:
         # Only the classifier does not fit, and an embedding does without it.
         model = timm.create_model(name, num_classes=0)
     if not model.num_classes:
         state = {key: value for key, value in state.items() if not key.startswith(prefixes)}
-        problems = _mismatches(model.state_dict(), state)
+        problems = mismatches(model.state_dict(), state)
     if problems:
-        raise _misfit(name, weights, problems, len(model.state_dict()))
+        raise misfit(name, weights, problems, len(model.state_dict()))
     model.load_state_dict(state, strict=True)
     return _Loaded(model.eval(), licence or stated or f"not stated (weights from {weights.name})")
-
-
-def _classifier_names(cfg: Any) -> tuple[str, ...]:
-    named = getattr(cfg, "classifier", None) or ()
-    return (named,) if isinstance(named, str) else tuple(named)
-
-
-def _mismatches(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
-    both = wanted.keys() & given.keys()
-    found = {
-        "missing": sorted(wanted.keys() - given.keys()),
-        "unexpected": sorted(given.keys() - wanted.keys()),
-        "of another shape": sorted(key for key in both if wanted[key].shape != given[key].shape),
-    }
-    return {kind: keys for kind, keys in found.items() if keys}
-
-
-def _misfit(name: str, weights: Path, problems: Mapping[str, list[str]], total: int) -> BackboneError:
-    parts = [
-        f"{len(keys)} {kind} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})" for kind, keys in problems.items()
-    ]
-    return BackboneError(
-        msg(
-            "{path} does not fit {name}, which has {total} tensors: {parts}.",
-            path=weights,
-            name=name,
-            total=total,
-            parts="; ".join(parts),
-        ),
-        msg("Name the model that these weights were made for with --backbone."),
-    )
-
-
-def _from_hub(name: str) -> tuple[Path, str]:
-    """Weights that timm names and their licence: from the hub's cache, else over the network. Never a pickle."""
-    import timm
-    from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
-    from huggingface_hub.utils import get_session
-
-    cfg = timm.get_pretrained_cfg(name)
-    if cfg is None or not cfg.hf_hub_id:
-        raise BackboneError(
-            msg("The hub holds no pretrained weights for {name}.", name=name),
-            msg("Pass your own with --weights FILE.safetensors, or name another model."),
-        )
-    file = cfg.hf_hub_filename or "model.safetensors"
-    licence = cfg.license or "not stated"
-    try:
-        return Path(hf_hub_download(cfg.hf_hub_id, file, local_files_only=True)), licence
-    except LocalEntryNotFoundError:
-        log.info("%s is not in the hub's cache", cfg.hf_hub_id)
-    try:
-        # One short question first: the client itself takes 20 s of retries to find that there is no network.
-        get_session().head(constants.ENDPOINT, timeout=5)
-        return Path(hf_hub_download(cfg.hf_hub_id, file)), licence
-    except (HTTPError, OSError) as error:
-        raise BackboneError(
-            msg("The weights of {name} could not be fetched from {hub}.", name=name, hub=cfg.hf_hub_id),
-            msg("Where there is no network, pass --weights FILE.safetensors, or leave out --backbone."),
-        ) from error
-
-
-def _splits_head(model: Any) -> bool:
-    """Whether the model can stop before its classifier."""
-    return hasattr(model, "forward_head") and "pre_logits" in inspect.signature(model.forward_head).parameters
 
 
 def _has_plain_classifier(model: Any, size: int) -> bool:
     """Whether one layer leads from the embedding to the logits (a distilled pair of heads does not)."""
     import torch
 
-    if not model.num_classes or not _splits_head(model) or not isinstance(model.get_classifier(), torch.nn.Module):
+    if not model.num_classes or not splits_head(model) or not isinstance(model.get_classifier(), torch.nn.Module):
         return False
     with torch.inference_mode():
         features = model.forward_features(torch.zeros(1, 3, size, size))
@@ -248,7 +145,7 @@ def _as_module(model: Any, spec: PreprocessSpec) -> torch.nn.Module:
     from mirada.models.base import Photographs
 
     with_logits = _has_plain_classifier(model, spec.input_size)
-    if not _splits_head(model):
+    if not splits_head(model):
         model.reset_classifier(0)
 
     class Converted(torch.nn.Module):  # type: ignore[misc]  # torch is not followed by mypy
@@ -259,7 +156,7 @@ def _as_module(model: Any, spec: PreprocessSpec) -> torch.nn.Module:
 
         def forward(self, images: torch.Tensor) -> Any:
             x = self.photographs(images)  # n, 3, S, S
-            if not _splits_head(self.model):
+            if not splits_head(self.model):
                 return self.model(x)
             embedding = self.model.forward_head(self.model.forward_features(x), pre_logits=True)  # n, d
             return (embedding, self.model.get_classifier()(embedding)) if with_logits else embedding
