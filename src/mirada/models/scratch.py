@@ -119,7 +119,7 @@ class Cifar100Cnn(Scratch):
 
 
 class RestaurantCnnPlus(Scratch):
-    """Report 2's better network: 1,684,457 parameters at 224 px and 5 classes.
+    """The restaurant report's better network: 1,684,457 parameters at 224 px and 5 classes.
 
     `filters`, `kernels`, `paddings` ("same" or "valid"): of each convolution. `pools`: after every two of them.
     """
@@ -147,7 +147,7 @@ class RestaurantCnnPlus(Scratch):
 
 
 class RestaurantCnn(RestaurantCnnPlus):
-    """Report 2's first network, of about 78 million parameters: 77,486,057 at 224 px and 5 classes.
+    """The restaurant report's first network, of about 78 million parameters: 77,486,057 at 224 px and 5 classes.
 
     The report gives no layers: these are those of `RestaurantCnnPlus` with pools of 2, which leave so much to its
     dense layer.
