@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import io
 import logging
 import time
@@ -214,8 +215,8 @@ def _nncf() -> Any:
     vino.load_openvino()  # first: with it goes the telemetry that NNCF would load
     try:
         with _quiet():
-            import nncf
-            import onnxruntime  # noqa: F401 - NNCF measures the activations with it
+            nncf = importlib.import_module("nncf")
+            importlib.import_module("onnxruntime")  # NNCF measures the activations with it
     except ModuleNotFoundError as error:
         raise MissingExtra(
             msg("Quantising needs {library}, which is not installed.", library=error.name),

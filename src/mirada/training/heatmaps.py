@@ -98,7 +98,7 @@ def overlay(image: NDArray[np.uint8], heat: NDArray[np.floating]) -> NDArray[np.
     colour = colours()[(level * (_LEVELS - 1)).round().astype(np.intp)].astype(np.float32)
     grey = (image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
     share = STRENGTH * np.sqrt(level)[..., None]
-    return ((1 - share) * grey + share * colour).round().astype(np.uint8)
+    return np.asarray(((1 - share) * grey + share * colour).round(), np.uint8)
 
 
 @cache
