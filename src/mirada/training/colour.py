@@ -12,15 +12,13 @@ def recoloured(
 ) -> torch.Tensor:
     """Brightness, contrast about the photograph's mean grey, then saturation, each times its factor (n,).
 
-    One 3 × 3 matrix and a bias for each photograph; what Pillow's ImageEnhance does in that order, but cut to 0–255
-    only once.
+    What Pillow's ImageEnhance does in that order, but cut to 0–255 only once: together they are a 3 × 3 matrix and a
+    bias for each photograph, the matrix being so much of the pixel itself and so much of its grey.
     """
-    n, _, height, width = x.shape
-    luma = torch.tensor(LUMA, device=x.device)
-    grey = x.mean((2, 3)) @ luma  # (n,)
-    own = (brightness * contrast * saturation).view(n, 1, 1) * torch.eye(3, device=x.device)
-    matrix = own + (brightness * contrast * (1 - saturation)).view(n, 1, 1) * luma.view(1, 3, 1)  # (n, from, to)
-    bias = ((1 - contrast) * brightness * grey).view(n, 1, 1).expand(n, 1, 3)
-    pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, 3)
-    out = torch.baddbmm(bias, pixels, matrix).clamp_(0, 255)
-    return out.view(n, height, width, 3).permute(0, 3, 1, 2)
+    pixels = x.permute(0, 2, 3, 1)  # (n, h, w, 3)
+    grey = (pixels.reshape(-1, 3) @ torch.tensor(LUMA, device=x.device)).view(pixels.shape[:3])
+    mean = grey.mean((1, 2))
+    bias = ((1 - contrast) * brightness * mean).view(-1, 1, 1)
+    grey = grey * (brightness * contrast * (1 - saturation)).view(-1, 1, 1) + bias
+    own = (brightness * contrast * saturation).view(-1, 1, 1, 1)
+    return torch.addcmul(grey[..., None], pixels, own).clamp_(0, 255).permute(0, 3, 1, 2)

@@ -38,20 +38,21 @@ def mixed(
     alpha = cutmix if cut else mixup
     kept = float(rng.beta(alpha, alpha))
     by = int(rng.integers(1, len(x)))  # nobody is mixed with himself
-    other = x.roll(by, 0)
     if cut:
-        x, kept = _pasted(x, other, kept, rng)
+        kept = _paste(x, by, kept, rng)
     else:
-        x = torch.lerp(other, x, kept)
+        pixels = x.permute(0, 2, 3, 1)  # contiguous: rolled as it lies
+        x = torch.lerp(pixels.roll(by, 0), pixels, kept).permute(0, 3, 1, 2)
     return x, torch.lerp(targets.roll(by, 0), targets, kept)
 
 
-def _pasted(x: torch.Tensor, other: torch.Tensor, kept: float, rng: np.random.Generator) -> tuple[torch.Tensor, float]:
-    """Paste a window of `other` into x, in place; x and the share of it still seen: edges may cut the window."""
+def _paste(x: torch.Tensor, by: int, kept: float, rng: np.random.Generator) -> float:
+    """A window of the photograph `by` places before, in place. The share of x that is still seen: edges may cut it."""
     side = x.shape[-1]
     half = side * (1 - kept) ** 0.5 / 2
-    (top, left), (bottom, right) = (
-        np.clip(np.rint(rng.uniform(0, side, 2) + np.array([[-half], [half]])), 0, side).astype(int).tolist()
-    )
-    x[:, :, top:bottom, left:right] = other[:, :, top:bottom, left:right]
-    return x, 1 - (bottom - top) * (right - left) / side**2
+    corners = np.rint(rng.uniform(0, side, 2) + np.array([[-half], [half]])).clip(0, side)
+    (top, left), (bottom, right) = ((int(down), int(along)) for down, along in corners)
+    window = x[:, :, top:bottom, left:right]
+    window.copy_(window.roll(by, 0))
+    n_pasted = (bottom - top) * (right - left)
+    return 1.0 - n_pasted / int(side) ** 2

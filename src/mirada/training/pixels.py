@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +29,8 @@ from mirada.types import PreprocessSpec, Sample
 IN_MEMORY = 1 << 30  # bytes of pixels up to which they are held in plain memory
 BLOCK_BYTES = 1 << 26  # what is read or written at once …
 BLOCK_S = 2.0  # … and how much work a kill may cost
+TASK_PIXELS = 1 << 18  # of the files, that a worker is handed at once: some milliseconds …
+TASK_ROWS = 256  # … and at most so many photographs
 Bytes = NDArray[np.uint8]
 
 
@@ -147,10 +149,14 @@ class PixelCache:
         self._cache = EmbeddingCache(root, _key(spec), self._words)
         self.block_rows = max(1, BLOCK_BYTES // (4 * self._words))
 
+    def __len__(self) -> int:
+        """Photographs on disk now."""
+        return len(self._cache)
+
     def read(self, shas: Sequence[str], into: Bytes | None) -> NDArray[np.bool_]:
         """Which of them are here and sound (n,); their pixels go `into` an array (n, S, S, 3)."""
         ok = np.zeros(len(shas), np.bool_)
-        if not len(self._cache):
+        if not len(self):
             return ok
         for first in range(0, len(shas), self.block_rows):
             part = slice(first, first + self.block_rows)
@@ -160,9 +166,9 @@ class PixelCache:
         return ok
 
     def put(self, shas: Sequence[str], images: Sequence[Bytes]) -> None:
-        """Append photographs; they count once all of them is on disk. Raises StorageError."""
+        """Append arrays (m, S, S, 3) of photographs; one counts once all of it is on disk. Raises StorageError."""
         rows = np.zeros((len(shas), 4 * self._words), np.uint8)
-        np.stack([image.reshape(-1) for image in images], out=rows[:, : self._n_bytes])
+        np.concatenate([part.reshape(len(part), -1) for part in images], out=rows[:, : self._n_bytes])
         self._cache.put(shas, rows.view(np.float32))
 
     def mapped(self, shas: Sequence[str]) -> MappedRows:
@@ -182,17 +188,22 @@ def _key(spec: PreprocessSpec) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Load:
-    """Read, check and prepare one sample; runs on the engine's workers and so can be pickled."""
+    """Read, check and prepare some samples; runs on the engine's workers and so can be pickled."""
 
     reader: Reader
     spec: PreprocessSpec
     limits: Limits
 
-    def __call__(self, sample: Sample) -> Bytes | DecodeError:
-        try:
-            return load_input(read_unchanged(self.reader, sample), self.spec, limits=self.limits)
-        except DecodeError as error:
-            return error
+    def __call__(self, samples: Sequence[Sample]) -> tuple[Bytes, dict[int, DecodeError]]:
+        """Pixels (n, S, S, 3), and why some of the rows are not filled."""
+        images = np.empty((len(samples), self.spec.input_size, self.spec.input_size, 3), np.uint8)
+        errors = {}
+        for place, sample in enumerate(samples):
+            try:
+                images[place] = load_input(read_unchanged(self.reader, sample), self.spec, limits=self.limits)
+            except DecodeError as error:
+                errors[place] = error
+        return images, errors
 
 
 class _Block:
@@ -200,20 +211,22 @@ class _Block:
 
     def __init__(self, cache: PixelCache) -> None:
         self._cache = cache
-        self._waiting: list[tuple[str, Bytes]] = []
+        self._waiting: list[tuple[list[str], Bytes]] = []
+        self._n_rows = 0
         self._begun = time.monotonic()
 
-    def add(self, sha: str, image: Bytes) -> None:
-        """One more, to be written with its block."""
-        self._waiting.append((sha, image))
-        if len(self._waiting) >= self._cache.block_rows or time.monotonic() - self._begun >= BLOCK_S:
+    def add(self, shas: list[str], images: Bytes) -> None:
+        """Some more (n, S, S, 3), to be written with their block."""
+        self._waiting.append((shas, images))
+        self._n_rows += len(shas)
+        if self._n_rows >= self._cache.block_rows or time.monotonic() - self._begun >= BLOCK_S:
             self.flush()
 
     def flush(self) -> None:
         """Write what waits."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._n_rows = self._waiting, [], 0
         if waiting:
-            self._cache.put([sha for sha, _ in waiting], [image for _, image in waiting])
+            self._cache.put([sha for shas, _ in waiting for sha in shas], [images for _, images in waiting])
         self._begun = time.monotonic()
 
 
@@ -250,16 +263,36 @@ class _Decoding:
 
     def _one_round(self, groups: list[list[int]], turn: int) -> list[list[int]]:
         failed = []
-        loaded = self.engine.map(self.load, (self.samples[group[turn]] for group in groups))
-        for group, image in zip(groups, loaded, strict=True):
-            row = group[turn]
-            if isinstance(image, DecodeError):
-                self.failures[row] = Failure(self.samples[row], image.code, image)
-                failed.append(group)
-                continue
-            self.block.add(self.samples[row].content_sha256, image)
-            if self.images is not None:
-                self.images[group] = image
-            self.ok[group] = True
-            self.progress.advance()
+        tasks = list(self._tasks(groups, turn))
+        loaded = self.engine.map(self.load, ([self.samples[group[turn]] for group in task] for task in tasks))
+        for task, (images, errors) in zip(tasks, loaded, strict=True):
+            for place, error in errors.items():
+                row = task[place][turn]
+                self.failures[row] = Failure(self.samples[row], error.code, error)
+                failed.append(task[place])
+            good = [place for place in range(len(task)) if place not in errors]
+            if good:
+                self._keep([task[place] for place in good], images[good] if errors else images)
         return failed
+
+    def _tasks(self, groups: list[list[int]], turn: int) -> Iterator[list[list[int]]]:
+        """Pieces of about `TASK_PIXELS`: handing over small photographs costs little, and large ones start at once."""
+        task: list[list[int]] = []
+        n_pixels = 0
+        for group in groups:
+            task.append(group)
+            n_pixels += self.samples[group[turn]].width * self.samples[group[turn]].height
+            if n_pixels >= TASK_PIXELS or len(task) >= TASK_ROWS:
+                yield task
+                task, n_pixels = [], 0
+        if task:
+            yield task
+
+    def _keep(self, groups: list[list[int]], images: Bytes) -> None:
+        self.block.add([self.samples[group[0]].content_sha256 for group in groups], images)
+        places = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+        rows = np.array([row for group in groups for row in group])
+        if self.images is not None:
+            self.images[rows] = images[places]
+        self.ok[rows] = True
+        self.progress.advance(len(groups))

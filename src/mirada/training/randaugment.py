@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from mirada.training.colour import recoloured
-from mirada.training.geometry import Floats, identity, rotations, sampled
+from mirada.training.geometry import Floats, identity, put_rows, rotations, sampled, take_rows
 
 TABLES = ("autocontrast", "equalize", "posterize", "solarize", "solarize-add")
 COLOURS = ("brightness", "contrast", "colour")
@@ -52,23 +52,25 @@ def operate(x: torch.Tensor, operation: NDArray[np.int64], strength: Reals, sign
         mine = np.flatnonzero((operation >= start) & (operation < end))
         if len(mine):
             at = torch.from_numpy(mine).to(x.device)
-            x.index_copy_(0, at, work(x.index_select(0, at), operation[mine] - start, strength[mine], sign[mine]))
+            put_rows(x, at, work(take_rows(x, at), operation[mine] - start, strength[mine], sign[mine]))
     return x
 
 
 def _by_table(x: torch.Tensor, which: NDArray[np.int64], strength: Reals, _: Reals) -> torch.Tensor:
     """What looks only at a pixel's own channel: a table of 256 values for each photograph and channel."""
-    levels = x.round().long().flatten(2)  # (n, 3, h·w)
-    counts = _histograms(levels)
+    n = len(x)
+    first = torch.arange(3 * n, device=x.device).view(n, 1, 1, 3) * 256
+    entry = x.permute(0, 2, 3, 1).round().long() + first  # (n, h, w, 3): where in all tables
+    counts = torch.bincount(entry.view(-1), minlength=3 * n * 256).view(n, 3, 256)
     value = torch.arange(256, device=x.device).float().expand(1, 3, 256)
-    tables = value.repeat(len(x), 1, 1)
+    tables = value.repeat(n, 1, 1)
     for number, name in enumerate(TABLES):
         mine = np.flatnonzero(which == number)
         if len(mine):
             at = torch.from_numpy(mine).to(x.device)
             amount = torch.from_numpy(strength[mine].astype(np.float32)).to(x.device).view(-1, 1, 1)
             tables[at] = _table(name, counts[at], value, amount)
-    return tables.gather(2, levels).view(len(x), 3, *x.shape[2:])
+    return tables.view(-1).take(entry).permute(0, 3, 1, 2)
 
 
 def _table(name: str, counts: torch.Tensor, value: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
@@ -77,7 +79,7 @@ def _table(name: str, counts: torch.Tensor, value: torch.Tensor, strength: torch
         present = counts > 0
         low = torch.where(present, value, 255.0).amin(2, keepdim=True)
         high = torch.where(present, value, 0.0).amax(2, keepdim=True)
-        return torch.where(high > low, ((value - low) * 255 / (high - low).clamp(min=1)).clamp(0, 255), value)
+        return torch.where(high > low, ((value - low) * 255 / (high - low).clamp(min=1)).floor().clamp(0, 255), value)
     if name == "equalize":
         return _equalizing(counts, value)
     if name == "posterize":
@@ -95,13 +97,6 @@ def _equalizing(counts: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     below = counts.cumsum(2) - counts
     table = (below + step // 2) // step.clamp(min=1)
     return torch.where(step > 0, table.clamp(max=255).float(), value)
-
-
-def _histograms(levels: torch.Tensor) -> torch.Tensor:
-    """(n, 3, p) of 0 to 255 to counts (n, 3, 256)."""
-    n = len(levels)
-    place = torch.arange(3 * n, device=levels.device).view(n, 3, 1) * 256
-    return torch.bincount((levels + place).flatten(), minlength=3 * n * 256).view(n, 3, 256)
 
 
 def _factors(strength: Reals, sign: Reals) -> Reals:
@@ -137,8 +132,10 @@ def _sharpened(x: torch.Tensor, _: NDArray[np.int64], strength: Reals, sign: Rea
         return x
     kernel = torch.ones((3, 1, 3, 3), device=x.device)
     kernel[:, :, 1, 1] = 5
-    smooth = functional.conv2d(x, kernel / 13, groups=3)
+    smooth = functional.conv2d(x, kernel / 13, groups=3, padding=1)
     factor = torch.from_numpy(_factors(strength, sign).astype(np.float32)).to(x.device).view(-1, 1, 1, 1)
-    inner = x[:, :, 1:-1, 1:-1]
-    inner.copy_((smooth + factor * (inner - smooth)).clamp_(0, 255))
-    return x
+    out = torch.lerp(smooth, x, factor).clamp_(0, 255)
+    for edge in (0, -1):
+        out[:, :, edge] = x[:, :, edge]
+        out[:, :, :, edge] = x[:, :, :, edge]
+    return out
