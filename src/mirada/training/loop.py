@@ -83,8 +83,8 @@ class Run:
     def to_the_end(self) -> Fitted:
         """All stages that are left."""
         kept = self.taken_up()
-        if kept is None and self.recipe.model.weights == "none":
-            self.network.prepare(self.feed.sample(max(64, PREPARED_PIXELS // self.side**2), self.side))
+        if kept is None:
+            self.begin()
         for stage in self.recipe.stages[self.at.stage :]:
             self.enter(stage, kept)
             reason = self.train_stage(stage)
@@ -94,6 +94,11 @@ class Run:
             kept, self.at = None, Position(stage=self.at.stage + 1)
         network = self.network.to("cpu", memory_format=torch.contiguous_format).eval()
         return Fitted(network, tuple(self.history), tuple(self.stops), self.micro, tuple(self.notes))
+
+    def begin(self) -> None:
+        """A network without weights may look at photographs first."""
+        if self.recipe.model.weights == "none":
+            self.network.prepare(self.feed.sample(max(64, PREPARED_PIXELS // self.side**2), self.side))
 
     def enter(self, stage: Stage, kept: Kept | None) -> None:
         """What the stage has of its own: what learns, optimisers, average, weights of classes, batches."""
@@ -191,16 +196,20 @@ class Run:
         self.look_at_losses(stage, step, now=due)
         self.rate = rate_at(stage, done, self.n_steps * stage.epochs, values=self.values)
         set_rates(self.optimizers, self.rate)
-        if stage.clip_norm:
-            nn.utils.clip_grad_norm_(self.learning, stage.clip_norm)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        self.step(stage)
         if self.average is not None:
             self.average.follow(done)
         self.at.step = step + 1
         if due:
             self.save()
+
+    def step(self, stage: Stage) -> None:
+        """From the gradient, which is used up, to new weights."""
+        if stage.clip_norm:
+            nn.utils.clip_grad_norm_(self.learning, stage.clip_norm)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
 
     def batches(self, stage: Stage) -> Generator[Batch, None, None]:
         """What is left of the epoch."""
