@@ -11,6 +11,7 @@ import click
 from mirada.cli.data import add_lines
 from mirada.cli.output import Result, Settings, per_cent, progress, speaks, table
 from mirada.cli.predicting import model_option
+from mirada.errors import UsageError
 from mirada.messages import Message, decimal, msg
 from mirada.types import EvalReport, Metric
 
@@ -29,6 +30,24 @@ _precision = click.option(
     "--precision", type=click.Choice(["auto", "bf16", "f32"]), help=str(msg("Number format of the backbone."))
 )
 _seed = click.option("--seed", type=int, metavar="N", help=str(msg("Seed of splits, heads and intervals; default 0.")))
+_recipe = click.option(
+    "--recipe",
+    metavar="NAME",
+    help=str(msg("How to train: a recipe's name or a .toml file; `mirada recipes` lists them.")),
+)
+_epochs = click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    metavar="N",
+    help=str(msg("Epochs of a network in all, instead of the recipe's; stages keep their shares.")),
+)
+_device = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help=str(msg("Where a network trains; auto: on a GPU if there is one.")),
+)
 
 
 @click.command(
@@ -57,6 +76,10 @@ _seed = click.option("--seed", type=int, metavar="N", help=str(msg("Seed of spli
 )  # fmt: skip
 @click.option("--subset", metavar="NAME", help=str(msg("Train on a subset that `mirada subset` drew.")))
 @click.option("--flips", is_flag=True, help=str(msg("Train on mirrored photographs too.")))
+@_recipe
+@_epochs
+@_device
+@click.option("--resume", metavar="RUN", help=str(msg("Go on with a run that was interrupted.")))
 @_precision
 @_seed
 @click.pass_obj
@@ -69,6 +92,11 @@ def train(settings: Settings, *, fmt: str | None, **options: Any) -> Result:
     from mirada.workflow.train import train as run
 
     refuse_both(options["source"], options["subset"])
+    if options["resume"] is not None and options["source"] is not None:
+        raise UsageError(
+            msg("--resume goes on with what the run was asked; it takes no SOURCE."),
+            msg("Leave out one of the two."),
+        )
     if options["source"] is None:
         workspace = settings.open()
     else:
@@ -90,11 +118,24 @@ def train_document(result: TrainResult) -> dict[str, object]:
         "val": metrics_document(result.val) if result.val else None,
         "test": metrics_document(result.test),
         "champion": result.verdict.is_better,
+        "network": _network_document(result),
         "second_opinion": dataclasses.asdict(result.second_opinion) if result.second_opinion else None,
         "notes": [str(note) for note in result.notes],
         "seconds": dict(result.seconds),
         "report": str(result.report_path),
     }
+
+
+def _network_document(result: TrainResult) -> dict[str, object] | None:
+    """What a program is told of a trained network; None for a head on embeddings."""
+    trained = result.trained
+    if trained is None:
+        return None
+    names = ("n_parameters", "n_trainable", "n_epochs", "best_epoch", "stop_reason")
+    curves: dict[str, list[list[float]]] = {}
+    for point in trained.curves:
+        curves.setdefault(point.name, []).append([point.step, point.value])
+    return {**{name: getattr(trained, name) for name in names}, "curves": curves}
 
 
 def metrics_document(report: EvalReport) -> dict[str, object]:
@@ -122,6 +163,7 @@ def train_lines(result: TrainResult, workspace_path: Path | None = None) -> list
             test=n["test"],
             rejected=n["rejected"],
         ),
+        *_network_lines(result),
         *(msg("· {note}", note=note) for note in result.notes),
         "",
         msg("Report:  {path}", path=result.report_path),
@@ -132,6 +174,19 @@ def train_lines(result: TrainResult, workspace_path: Path | None = None) -> list
             command=command,
         ),
     ]
+
+
+def _network_lines(result: TrainResult) -> list[str | Message]:
+    trained = result.trained
+    if trained is None:
+        return []
+    return [
+        msg(
+            "{parameters:,} parameters, {trainable:,} of them trained; {n} epochs, the best was epoch {best}.",
+            parameters=trained.n_parameters, trainable=trained.n_trainable,
+            n=trained.n_epochs, best=trained.best_epoch,
+        )
+    ]  # fmt: skip
 
 
 def _accuracy(report: EvalReport) -> dict[str, object]:
@@ -162,6 +217,10 @@ def _accuracy(report: EvalReport) -> dict[str, object]:
 @click.option("--format", "fmt", metavar="F", help=str(msg("Format of the source, where it is not recognised.")))
 @click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help=str(msg("Labels of a flat folder.")))
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help=str(msg("Write the report to FILE.")))
+@click.option("--against", metavar="NAME", help=str(msg("With --folds: another recipe, compared on the same folds.")))
+@_recipe
+@_epochs
+@_device
 @_backbone
 @_weights
 @_precision
@@ -180,6 +239,8 @@ def evaluate(settings: Settings, **options: Any) -> Result:
         "n": made.report.n,
         "metrics": metrics_document(made.report),
         "notes": [str(note) for note in made.notes],
+        "fold_seconds": list(made.fold_seconds),
+        "comparison": dataclasses.asdict(made.comparison) if made.comparison else None,
         "report": str(made.report_path) if made.report_path else None,
     }
     return Result(document, evaluate_lines(made.model, made.report, made.notes, made.report_path))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _RUN_TAG = "mirada.run_id"
 _VERSION_TAG = "mirada.version"
+_MOST_METRICS = 1000  # that MLflow takes at once
 
 log = logging.getLogger("mirada.track")
 
@@ -51,7 +52,8 @@ def _mirror_job(workspace: Workspace, uri: str, job: Job) -> str | None:
     try:
         client = _client(uri)
         if job.kind == RUN_JOB:
-            _write_run(client, workspace, RunMirror(**{**payload, "artifacts": tuple(payload["artifacts"])}))
+            told = {"artifacts": tuple(payload["artifacts"]), "curves": tuple(map(tuple, payload.get("curves", ())))}
+            _write_run(client, workspace, RunMirror(**{**payload, **told}))
         else:
             _write_alias(client, AliasMirror(**payload))
     except Exception as error:  # whatever a foreign store raises must not cost a result
@@ -84,6 +86,9 @@ def _write_run(client: MlflowClient, workspace: Workspace, run: RunMirror) -> No
         params=[Param(name, value) for name, value in run.params.items()],
         tags=[RunTag(name, value) for name, value in run.tags.items()],
     )
+    points = [Metric(name, value, now_ms, step) for name, step, value in run.curves]
+    for start in range(0, len(points), _MOST_METRICS):
+        client.log_batch(run_id, metrics=points[start : start + _MOST_METRICS])
     for path in run.artifacts:
         client.log_artifact(run_id, path)
     if run.model_name:

@@ -24,7 +24,10 @@ MAX_ATTEMPTS = 1000  # a store that is away for a month comes back
 
 @dataclass(frozen=True, slots=True)
 class RunMirror:
-    """What MLflow is told of a run. Paths are absolute; `status` is MLflow's own word."""
+    """What MLflow is told of a run. Paths are absolute; `status` is MLflow's own word.
+
+    `curves`: (name, step, value) of figures that were measured again and again.
+    """
 
     run_id: str
     experiment: str
@@ -36,6 +39,7 @@ class RunMirror:
     model_version: int = 0
     bundle_path: str = ""
     status: str = "FINISHED"
+    curves: tuple[tuple[str, int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

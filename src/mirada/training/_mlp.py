@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mirada.training._folds import Ints, grouped_folds, groups_per_class
+from mirada.training.folds import Ints, grouped_folds, groups_per_class
 from mirada.training._solver import Floats
 
 HIDDEN = 256

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from mirada.errors import InputError, NotEnoughData
 from mirada.evaluate.calibrate import PRIOR_SPREAD, fit_temperature, reject_threshold
 from mirada.messages import Message, msg
-from mirada.training._folds import Ints, group_index, grouped_folds
+from mirada.training.folds import Ints, fold_of, group_index, grouped_folds
 from mirada.training._mlp import fit_mlp
 from mirada.training._regularise import Candidate, choose_strength
 from mirada.training._solver import Doubles, Floats, solve, standardised
@@ -181,11 +181,8 @@ def out_of_fold_probs(
     features, labels = _checked(X, y)
     names = _names(labels, n_classes, None)
     group = group_index(groups, len(labels))
-    n_groups = int(group.max()) + 1
-    if n_groups < 2:
-        raise NotEnoughData(msg("Cross-validation needs at least two different photographs; all are copies of one."))
-    n_folds = max(2, min(folds, n_groups))
-    fold = grouped_folds(labels, groups=group, n_folds=n_folds, n_classes=len(names), seed=seed)
+    fold = fold_of(labels, groups=groups, folds=folds, seed=seed, n_classes=len(names))
+    n_folds = int(fold.max()) + 1
     recipe = _Recipe(names, class_weight, kind, seed=seed, folds=INNER_FOLDS, tolerance=OUT_OF_FOLD_TOLERANCE)
 
     def judge(held: int) -> tuple[Floats, tuple[Message, ...]]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirada.embed.backbone import Backbone
-from mirada.engine.base import Engine, Progress
+from mirada.engine.base import Engine
 from mirada.imaging.decode import Limits
 from mirada.messages import Message
 from mirada.models.recipe import Recipe

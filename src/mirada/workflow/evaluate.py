@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirada.catalog.catalog import Catalog
-from mirada.embed.backbone import Backbone
 from mirada.engine.base import Progress, Silent
 from mirada.engine.local import LocalEngine
 from mirada.errors import DecodeError, NotEnoughData
@@ -26,13 +25,15 @@ from mirada.predict.manifest import MANIFEST_NAME, load_manifest
 from mirada.predict.runtime import Loaded, Predictor
 from mirada.release.registry import Registry
 from mirada.sources.reader import PhotoReader
-from mirada.training.head import out_of_fold_probs
-from mirada.types import Bundle, EvalReport, Photo, Precision, Rejected, Sample
-from mirada.workflow.backbones import bundle_backbone, resolve_backbone
-from mirada.workflow.data import load_dataset, open_source
-from mirada.workflow.embedding import embed
+from mirada.training.trained import Device
+from mirada.types import Bundle, EvalReport, Photo, Precision, Rejected
+from mirada.workflow.backbones import bundle_backbone
+from mirada.workflow.crossval import compare_pooled, cross_validate
+from mirada.workflow.data import open_source
+from mirada.workflow.learning import Way
 from mirada.workflow.reporting import write_report
 from mirada.workflow.runs import load_predictions
+from mirada.workflow.ways import choose_way, head_way
 from mirada.workspace import Workspace
 
 CHUNK = 64
@@ -40,7 +41,10 @@ CHUNK = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateRequest:
-    """What `mirada evaluate` was asked. `source`: a second set (--on); `folds`: cross-validate instead."""
+    """What `mirada evaluate` was asked. `source`: a second set (--on); `folds`: cross-validate instead.
+
+    `recipe`: what is cross-validated; `against`: another recipe, compared on the same folds.
+    """
 
     model: str = "champion"
     source: str | None = None
@@ -52,16 +56,22 @@ class EvaluateRequest:
     weights: Path | None = None
     precision: Precision | None = None
     seed: int | None = None
+    recipe: str | None = None
+    against: str | None = None
+    epochs: int | None = None
+    device: Device = "auto"
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What came of it. `model` names what was judged."""
+    """What came of it. `model` names what was judged; `fold_seconds`: what each fold took."""
 
     model: str
     report: EvalReport
     notes: tuple[Message, ...]
     report_path: Path | None
+    fold_seconds: tuple[float, ...] = ()
+    comparison: Comparison | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,40 +232,49 @@ def _seen_before(catalog: Catalog | None, answered: _Answered) -> tuple[Message,
 
 
 def _by_folds(workspace: Workspace, catalog: Catalog, request: EvaluateRequest, display: Progress) -> Evaluation:
-    backbone, source = _fold_subject(workspace, catalog, request, display)
-    data = load_dataset(catalog, source)
-    embedded = embed(workspace, data.samples, backbone, precision=request.precision, progress=display)
-    rows = np.flatnonzero(embedded.ok)
-    samples: list[Sample] = [data.samples[i] for i in rows]
+    """Cross-validation of a recipe, else of a head on the backbone asked for or on the model's."""
     seed = workspace.config.integer("train.seed") if request.seed is None else request.seed
     folds = int(request.folds or 5)
-    made = out_of_fold_probs(
-        embedded.vectors[rows], data.y[rows], groups=[data.groups[i] for i in rows],
-        folds=folds, seed=seed, n_classes=len(data.class_names),
-    )  # fmt: skip
-    notes = (*embedded.notes, *made.notes)
+    way, source = _fold_subject(workspace, catalog, request, display)
+    pooled = cross_validate(workspace, catalog, way, folds=folds, seed=seed, source=source, progress=display)
+    subject, samples = way.config.model_name, [pooled.data.samples[i] for i in pooled.rows]
+    y = pooled.data.y[pooled.rows]
+    notes, comparison = list(pooled.notes), None
+    if request.against is not None:
+        other = _way(workspace, request, recipe=request.against, display=display)
+        rival = cross_validate(workspace, catalog, other, folds=folds, seed=seed, source=source, progress=display)
+        comparison = compare_pooled(pooled, rival)
+        notes.append(comparison.message(str(request.recipe or subject), request.against))
     report = judge(
-        made.probs, data.y[rows], class_names=data.class_names, subset=f"{folds}-fold", seed=seed,
+        pooled.probs, y, class_names=pooled.data.class_names, subset=f"{folds}-fold", seed=seed,
         sample_ids=[s.sample_id for s in samples], uris=[s.uri for s in samples], notes=notes,
     )  # fmt: skip
     path = None
     if request.html is not None:
         context = ReportContext(
-            model_name=backbone.name, backbone=backbone.name, source=source or str(workspace.path),
-            n={report.subset: report.n}, seed=seed, precision=embedded.precision, notes=notes,
+            model_name=request.recipe or subject, backbone=subject, source=source or str(workspace.path),
+            n={report.subset: report.n}, seed=seed, precision=way.config.precision, notes=tuple(notes),
         )  # fmt: skip
         path = write_report(request.html, report, context)
-    return Evaluation(backbone.name, report, notes, path)
+    return Evaluation(request.recipe or subject, report, tuple(notes), path, pooled.seconds, comparison)
 
 
 def _fold_subject(
     workspace: Workspace, catalog: Catalog, request: EvaluateRequest, display: Progress
-) -> tuple[Backbone, str | None]:
-    """The backbone to judge and the source to judge it on: those asked for, else the model's."""
-    if request.backbone is not None:
-        return resolve_backbone(workspace, request.backbone, request.weights, progress=display), None
+) -> tuple[Way, str | None]:
+    """What to judge and the source to judge it on: what was asked for, else the model's backbone and source."""
+    if request.recipe is not None or request.backbone is not None:
+        return _way(workspace, request, recipe=request.recipe, display=display), None
     bundle = load_manifest(Registry(workspace, catalog).resolve(request.model))
-    return bundle_backbone(bundle), catalog.run(bundle.run_id).config.source
+    source = catalog.run(bundle.run_id).config.source
+    return head_way(workspace, bundle_backbone(bundle), precision=request.precision), source
+
+
+def _way(workspace: Workspace, request: EvaluateRequest, *, recipe: str | None, display: Progress) -> Way:
+    return choose_way(
+        workspace, recipe=recipe, backbone=request.backbone, weights=request.weights, epochs=request.epochs,
+        device=request.device, precision=request.precision, progress=display,
+    )  # fmt: skip
 
 
 def compare_runs(workspace: Workspace, run_a: str, run_b: str) -> Comparison:

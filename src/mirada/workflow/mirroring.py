@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from mirada.catalog.catalog import Catalog
 from mirada.release.registry import CHAMPION
 from mirada.track import queue as track
+from mirada.training.trained import CurvePoint
 from mirada.types import Bundle, EvalReport, Run
 from mirada.workspace import Workspace
 
@@ -24,6 +25,7 @@ def mirror_run(
     reports: Mapping[str, EvalReport],
     artifacts: tuple[Path, ...],
     is_champion: bool,
+    curves: Sequence[CurvePoint] = (),
 ) -> None:
     """Leave the run for the mirror and start it; nothing waits for it."""
     if not workspace.config.flag("track.enabled"):
@@ -39,6 +41,7 @@ def mirror_run(
         model_name=bundle.name,
         model_version=bundle.version,
         bundle_path=bundle.path,
+        curves=tuple((point.name, point.step, point.value) for point in curves),
     )
     track.enqueue_run(catalog, mirrored)
     if is_champion:

@@ -1,4 +1,4 @@
-"""The main job: add, split, embed, fit a head, evaluate, bundle, register, mirror."""
+"""The main job: add, split, learn, evaluate, bundle, register, mirror."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Literal
 
 from mirada.catalog.catalog import Catalog
 from mirada.catalog.records import ModelVersion
-from mirada.embed.backbone import Backbone
 from mirada.engine.base import Progress, Silent
 from mirada.errors import NotEnoughData
 from mirada.evaluate.leakage import score_leakage
@@ -20,20 +19,22 @@ from mirada.predict.manifest import load_manifest
 from mirada.release.bundle import BundleFacts, ParityCheck, write_bundle
 from mirada.release.registry import Registry, checked_name, safe_name
 from mirada.sources.base import Source
-from mirada.training.head import Head, calibrate_head, fit_head
+from mirada.training.head import Head
+from mirada.training.trained import Device, TrainedNetwork
 from mirada.types import Bundle, EvalReport, Precision, Run, TrainConfig
-from mirada.workflow.backbones import resolve_backbone
 from mirada.workflow.champion import Verdict, judge
 from mirada.workflow.data import Added, Dataset, add, load_dataset, open_source
-from mirada.workflow.embedding import embed
+from mirada.workflow.learning import Learned, Way, Work
 from mirada.workflow.material import Material
 from mirada.workflow.mirroring import mirror_run
 from mirada.workflow.reporting import write_report
+from mirada.workflow.resuming import check_resumed, resumed_request, save_request
 from mirada.workflow.runs import Stopwatch, TestPredictions, environment, git_sha, new_run_id, save_predictions
 from mirada.workflow.second_opinion import After, SecondOpinion, second_opinion
 from mirada.workflow.splitting import Divided, divide
 from mirada.workflow.stronger import stronger_note
-from mirada.workflow.subsetting import Subset, find_subset, narrow, refuse_both, without_colour
+from mirada.workflow.subsetting import Subset, find_subset, narrow, refuse_both
+from mirada.workflow.ways import choose_way
 from mirada.workspace import Workspace
 
 PARITY_SAMPLES = 256
@@ -56,7 +57,10 @@ class TrainRequest:
     flips: bool = False
     precision: Precision | None = None
     subset: str | None = None
-    language: str | None = None
+    recipe: str | None = None
+    epochs: int | None = None
+    device: Device = "auto"
+    resume: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +79,7 @@ class TrainResult:
     verdict: Verdict
     notes: tuple[Message, ...]
     second_opinion: SecondOpinion | None = None
+    trained: TrainedNetwork | None = None
 
 
 def train(workspace: Workspace, request: TrainRequest, *, progress: Progress | None = None) -> TrainResult:
@@ -84,6 +89,8 @@ def train(workspace: Workspace, request: TrainRequest, *, progress: Progress | N
     refuse_both(request.source, request.subset)
     with Catalog.open(workspace.catalog_url) as catalog:
         catalog.mark_interrupted()
+        if request.resume is not None:
+            request = resumed_request(workspace, catalog, request)
         return _Training(workspace, catalog, request, progress or Silent()).execute()
 
 
@@ -105,15 +112,13 @@ class _Training:
         source = self._source()
         if self.request.subset is not None:
             self.subset = find_subset(self.catalog, self.request.subset)
-        backbone = resolve_backbone(self.workspace, self.request.backbone, self.request.weights, progress=self.display)
-        if self.subset is not None and self.subset.recipe.grey:
-            backbone = without_colour(backbone)
+        way = self._way()
         self.clock.lap("prepare")
         added = self._add(source)
         self.source = added.source if added else None
         data = load_dataset(self.catalog, self.source)
         dataset_id = self.catalog.freeze_dataset().dataset_id
-        ratios = self.request.ratios or self.config.text("split.ratios")
+        ratios = self.request.ratios or way.ratios or self.config.text("split.ratios")
         divided = divide(self.catalog, data, ratios=ratios, seed=self.seed, dataset_id=dataset_id)
         self.notes += divided.notes
         if self.subset is not None:
@@ -121,9 +126,9 @@ class _Training:
             data, divided = narrowed.data, narrowed.divided
             self.notes += narrowed.notes
         self.clock.lap("add")
-        run = self._begin(backbone, dataset_id, divided)
+        run = self._begin(way, dataset_id, divided)
         try:
-            return self._learn(run, added, backbone, data, divided)
+            return self._learn(run, added, way, data, divided)
         except BaseException as error:
             status: Literal["interrupted", "failed"] = (
                 "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -131,6 +136,14 @@ class _Training:
             reason = f"{type(error).__name__}: {error}"[:500]
             self.catalog.save_run(replace(run, status=status, stop_reason=reason))
             raise
+
+    def _way(self) -> Way:
+        request, grey = self.request, self.subset is not None and self.subset.recipe.grey
+        return choose_way(
+            self.workspace, recipe=request.recipe, backbone=request.backbone, weights=request.weights,
+            epochs=request.epochs, device=request.device, precision=request.precision, head=request.head,
+            class_weight=request.class_weight, flips=request.flips, grey=grey, progress=self.display,
+        )  # fmt: skip
 
     def _source(self) -> Source | None:
         if self.request.source is None:
@@ -140,20 +153,12 @@ class _Training:
     def _add(self, source: Source | None) -> Added | None:
         return None if source is None else add(self.workspace, self.catalog, source, progress=self.display)
 
-    def _begin(self, backbone: Backbone, dataset_id: str, divided: Divided) -> Run:
-        config = TrainConfig(
-            recipe="head",
-            model_name=backbone.name,
-            weights=backbone.sha256,
-            augment="flip" if self.request.flips else "none",
-            precision=self.request.precision or self.config.text("embed.precision"),
-            seed=self.seed,
-            head=self.request.head,
-            class_weight=self.request.class_weight,
-            source=self.source,
-            subset=self.subset.reference if self.subset else None,
-        )
-        self.run_id = self._interrupted_run(config, dataset_id, divided.saved_id) or self.run_id
+    def _begin(self, way: Way, dataset_id: str, divided: Divided) -> Run:
+        subset = self.subset.reference if self.subset else None
+        config = replace(way.config, seed=self.seed, source=self.source, subset=subset)
+        taken_up = self._interrupted_run(config, dataset_id, divided.saved_id)
+        check_resumed(self.request, taken_up)
+        self.run_id = taken_up or self.run_id
         run = Run(
             run_id=self.run_id,
             status="running",
@@ -166,27 +171,26 @@ class _Training:
             seconds={},
         )
         self.catalog.save_run(run)
+        save_request(self.workspace.runs_path / self.run_id, self.request)
         return run
 
     def _interrupted_run(self, config: TrainConfig, dataset_id: str, split_id: str) -> str | None:
         """The id of a run that was killed at this very work: it is taken up instead of begun anew."""
         asked = (config, dataset_id, split_id)
-        for run in reversed(self.catalog.runs(status="interrupted")):
-            if (run.config, run.dataset_id, run.split_id) == asked:
+        for run in reversed(self.catalog.runs()):
+            is_named = run.run_id == self.request.resume and run.status == "failed"
+            if (run.status == "interrupted" or is_named) and (run.config, run.dataset_id, run.split_id) == asked:
                 return run.run_id
         return None
 
-    def _learn(self, run: Run, added: Added | None, backbone: Backbone, data: Dataset, divided: Divided) -> TrainResult:
-        embedded = embed(
-            self.workspace, data.samples, backbone,
-            precision=self.request.precision, flips=self.request.flips, progress=self.display,
+    def _learn(self, run: Run, added: Added | None, way: Way, data: Dataset, divided: Divided) -> TrainResult:
+        work = Work(
+            workspace=self.workspace, data=data, divided=divided, run_folder=self.workspace.runs_path / self.run_id,
+            seed=self.seed, clock=self.clock, progress=self.display,
         )  # fmt: skip
-        self.notes += embedded.notes
-        self.clock.lap("embed")
-        material = Material(data, divided, embedded, backbone)
-        head, rule_notes = self._fit(material)
-        self.notes += rule_notes
-        self.clock.lap("train")
+        learned = way.learn(work)
+        material, head = learned.material, learned.head
+        self.notes += learned.notes
         reports, predictions = self._judge(material, head)
         self.clock.lap("evaluate")
         bundle, verdict = self._release(run, material, head, reports, predictions)
@@ -195,11 +199,11 @@ class _Training:
         self.clock.lap("bundle")
         report_path = self._report(material, bundle, head, reports["test"])
         self.clock.lap("report")
-        run = replace(run, status="done", stop_reason="done", seconds=self.clock.total())
+        run = replace(run, status="done", stop_reason=learned.stop_reason, seconds=self.clock.total())
         self.catalog.save_run(run)
         mirror_run(
-            self.workspace, self.catalog, run, bundle,
-            reports=reports, artifacts=(report_path,), is_champion=verdict.is_better,
+            self.workspace, self.catalog, run, bundle, reports=reports, artifacts=(report_path,),
+            is_champion=verdict.is_better, curves=learned.curves,
         )  # fmt: skip
         return TrainResult(
             run_id=run.run_id,
@@ -212,21 +216,17 @@ class _Training:
             report_path=report_path,
             added=added,
             verdict=verdict,
-            notes=(*self.notes, *stronger_note(backbone, len(data.samples), run.seconds["embed"], embedded.precision)),
+            notes=(*self.notes, *self._stronger(learned, len(data.samples), run)),
             second_opinion=opinion,
+            trained=learned.trained,
         )
 
-    def _fit(self, material: Material) -> tuple[Head, tuple[Message, ...]]:
-        """A head on train, its temperature and reject threshold on val."""
-        X, y, groups = material.training_part()
-        head = fit_head(
-            X, y, class_names=material.data.class_names, groups=groups,
-            class_weight=self.request.class_weight, kind=self.request.head, seed=self.seed,
-        )  # fmt: skip
-        X_val, y_val = material.part("val")
-        target = self.config.number("train.reject_precision")
-        calibrated, notes = calibrate_head(head, X_val, y_val, target=target)
-        return calibrated, (*head.info.notes, *notes)
+    def _stronger(self, learned: Learned, n: int, run: Run) -> tuple[Message, ...]:
+        """What a stronger backbone would take; nothing where a network was trained."""
+        if learned.trained is not None:
+            return ()
+        material = learned.material
+        return stronger_note(material.backbone, n, run.seconds["embed"], material.embedded.precision)
 
     def _judge(self, material: Material, head: Head) -> tuple[dict[str, EvalReport], TestPredictions]:
         """Figures on val and test, and the answers on test that later models are compared with."""

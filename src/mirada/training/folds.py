@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mirada.errors import NotEnoughData
+from mirada.messages import msg
+
 Ints = NDArray[np.intp]
 
 
@@ -53,6 +56,25 @@ def grouped_folds(y: Ints, *, groups: Ints, n_folds: int, n_classes: int, seed: 
         totals[fold] += size
         fold_of_group[group] = fold
     return np.asarray(fold_of_group[groups], dtype=np.intp)
+
+
+def fold_of(
+    y: Ints,
+    *,
+    groups: Sequence[str] | Sequence[int] | NDArray[np.generic] | None,
+    folds: int,
+    seed: int,
+    n_classes: int,
+) -> Ints:
+    """A fold for each sample, as `training.head.out_of_fold_probs` draws them: the same seed, the same folds.
+
+    Raises NotEnoughData where all samples are copies of one.
+    """
+    group = group_index(groups, len(y))
+    n_groups = int(group.max()) + 1 if len(group) else 0
+    if n_groups < 2:
+        raise NotEnoughData(msg("Cross-validation needs at least two different photographs; all are copies of one."))
+    return grouped_folds(y, groups=group, n_folds=max(2, min(folds, n_groups)), n_classes=n_classes, seed=seed)
 
 
 def groups_per_class(y: Ints, *, groups: Ints, n_classes: int) -> Ints:

@@ -1,0 +1,56 @@
+"""What a run was asked, kept beside it, so that `--resume RUN` needs nothing else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mirada.catalog.catalog import Catalog
+from mirada.errors import Conflict, NotFound
+from mirada.messages import msg
+from mirada.workspace import Workspace, storage_errors, write_atomic
+
+if TYPE_CHECKING:
+    from mirada.workflow.train import TrainRequest
+
+REQUEST_NAME = "request.json"
+
+
+def save_request(folder: Path, request: TrainRequest) -> None:
+    """Keep what a run was asked in its folder."""
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / REQUEST_NAME, json.dumps(asdict(request), default=str, indent=1).encode())
+
+
+def resumed_request(workspace: Workspace, catalog: Catalog, request: TrainRequest) -> TrainRequest:
+    """The request of the run that `request.resume` names. Raises NotFound, or Conflict where nothing is left to do."""
+    run = catalog.run(str(request.resume))
+    if run.status in ("done", "running"):
+        raise Conflict(
+            msg("The run {run} cannot be resumed: it is {status}.", run=run.run_id, status=run.status),
+            msg("`mirada runs` lists the runs; only interrupted and failed ones can be taken up."),
+        )
+    try:
+        kept = json.loads((workspace.runs_path / run.run_id / REQUEST_NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise NotFound(
+            msg("What the run {run} was asked is not in {path}.", run=run.run_id, path=workspace.runs_path),
+            msg("Give the same command again: it goes on where the run was interrupted."),
+        ) from error
+    paths = {name: Path(kept[name]) for name in ("labels", "weights") if kept.get(name) is not None}
+    return replace(request, **{**kept, **paths, "resume": run.run_id})
+
+
+def check_resumed(request: TrainRequest, run_id: str | None) -> None:
+    """Raise Conflict where `--resume` was asked, but the work is no longer that of the run."""
+    if request.resume is not None and run_id != request.resume:
+        raise Conflict(
+            msg(
+                "The run {run} cannot be resumed: its photographs, split or recipe have changed since.",
+                run=request.resume,
+            ),
+            msg("Train anew without --resume."),
+        )
