@@ -117,8 +117,8 @@ def test_a_killed_training_is_resumed_by_its_run(tmp_path: Path, photos: Path, r
     workspace = Workspace.open(tmp_path / "killed")
     (folder,) = runs.iterdir()
     assert not (folder / "weights.safetensors").exists(), "killed too late to show anything"
+    recipe.write_text(MLP.replace("0.003", "0.004"), encoding="utf-8")
     with pytest.raises(Conflict, match="cannot be resumed"):
-        recipe.write_text(MLP.replace("0.003", "0.004"), encoding="utf-8")
         train(workspace, TrainRequest(resume=folder.name))
     recipe.write_text(MLP, encoding="utf-8")
     resumed = train(workspace, TrainRequest(resume=folder.name))

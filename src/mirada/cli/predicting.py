@@ -7,12 +7,16 @@ import sys
 from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from mirada.cli.output import Result, Settings, json_option, per_cent, print_json, printable, progress
+from mirada.errors import UsageError
 from mirada.messages import msg
+
+if TYPE_CHECKING:
+    from mirada.predict.runtime import Predictor
 
 PRECISIONS = click.Choice(["auto", "bf16", "f32"])
 
@@ -47,23 +51,36 @@ def model_option(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--precision", type=PRECISIONS, default="auto", show_default=True, help=str(msg("Number format.")))
 @model_option
-@click.pass_obj
+@click.option(
+    "--imagenet", is_flag=True,
+    help=str(msg("Instead of a model: a pretrained network's own 1,000 classes; name it with --backbone.")),
+)  # fmt: skip
+@click.option("--backbone", metavar="NAME", help=str(msg("With --imagenet: a timm classifier, or an .onnx file.")))
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help=str(msg("Weights of that network (.safetensors).")),
+)
+@click.pass_context
 @json_option
 def predict(
-    settings: Settings,
+    ctx: click.Context,
     *,
     inputs: tuple[str, ...],
     output: Path | None,
     top_k: int,
     precision: str,
     model: str,
+    imagenet: bool,
+    backbone: str | None,
+    weights: Path | None,
     as_json: bool,
 ) -> None:
     """Answer on the terminal, or into a file."""
     from mirada.predict.batch import predict_rows, predict_to_file
-    from mirada.predict.runtime import Predictor
 
-    predictor = Predictor.open(bundle_path(settings, model), precision)
+    predictor = _predictor(ctx, model, precision, network=(backbone, weights) if imagenet else None)
     stdin = cast(BufferedReader, sys.stdin.buffer)
     if output is None:
         rows = predict_rows(inputs, predictor, top_k=top_k, progress=progress(), stdin=stdin)
@@ -92,6 +109,34 @@ def predict(
         errors=sum(report.errors.values()),
     )
     Result(document, [told]).show(as_json=as_json)
+
+
+def _predictor(
+    ctx: click.Context, model: str, precision: str, *, network: tuple[str | None, Path | None] | None
+) -> Predictor:
+    """What answers: a model, or with --imagenet a pretrained `network` (name, weights)."""
+    from mirada.predict.runtime import Predictor
+
+    def is_given(name: str) -> bool:
+        return ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+
+    settings: Settings = ctx.obj
+    if network is None:
+        for name in ("backbone", "weights"):
+            if is_given(name):
+                raise UsageError(
+                    msg("{option} goes with --imagenet here.", option=f"--{name}"),
+                    msg("A model brings its own backbone: leave it out, or add --imagenet."),
+                )
+        return Predictor.open(bundle_path(settings, model), precision)
+    if is_given("model") or network[0] is None:
+        raise UsageError(
+            msg("--imagenet asks a pretrained network instead of a model; name it with --backbone, without --model."),
+            msg("For example: mirada predict photos/ --backbone mobilenetv2_100 --imagenet"),
+        )
+    from mirada.workflow.zero_shot import zero_shot
+
+    return zero_shot(*network, precision=precision, progress=progress())
 
 
 def bundle_path(settings: Settings, model: str) -> Path:

@@ -27,7 +27,8 @@ class TimmNetwork(Network):
     """A timm model without its classifier; `hidden` dense layers, each with activation and dropout; then the head.
 
     weights: a .safetensors file, "pretrained" (the hub's) or None. input_size: 0 is the pretrained one; a
-    transformer's position embeddings are resampled to another. drop_path: stochastic depth.
+    transformer's position embeddings are resampled to another. drop_path: stochastic depth. seed: of the new layers;
+    `create_model` sees to the others.
     The file's own classifier becomes the head where it has as many classes and there is no hidden layer.
     Raises UsageError for a side or option that the model cannot take, BackboneError for weights that do not fit.
     """
@@ -47,7 +48,7 @@ class TimmNetwork(Network):
     ) -> None:
         super().__init__()
         self.name = name
-        self.model = _timm_model(name, drop_path=drop_path, seed=seed)
+        self.model = _timm_model(name, drop_path=drop_path)
         self.splits_head = splits_head(self.model)
         width = int(self.model.head_hidden_size or self.model.num_features)
         self.hidden = nn.Sequential(*(dense_unit(a, b, activation, dropout) for a, b in pairwise((width, *hidden))))
@@ -140,18 +141,16 @@ class TimmNetwork(Network):
             log.info("%s gets a new head for %d classes", self.name, self.head.out_features)
 
 
-def _timm_model(name: str, *, drop_path: float, seed: int) -> Any:
+def _timm_model(name: str, *, drop_path: float) -> Any:
     options = {"drop_path_rate": drop_path} if drop_path else {}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            model = timm.create_model(name, num_classes=0, **options)
-        except TypeError as error:
-            if not options:
-                raise
-            raise UsageError(
-                msg("{name} has no stochastic depth.", name=name), msg("Leave out the option drop_path.")
-            ) from error
+    try:
+        model = timm.create_model(name, num_classes=0, **options)
+    except TypeError as error:
+        if not options:
+            raise
+        raise UsageError(
+            msg("{name} has no stochastic depth.", name=name), msg("Leave out the option drop_path.")
+        ) from error
     if not hasattr(model, "forward_features"):
         raise BackboneError(
             msg("{name} has no features apart from its classes.", name=name),

@@ -29,6 +29,7 @@ Document = dict[str, object]
 _ADAPTER = TypeAdapter(Recipe)
 _KINDS = {
     "int_type": "a whole number",
+    "int_from_float": "a whole number",
     "float_type": "a number",
     "string_type": "text",
     "bool_type": "true or false",
@@ -214,7 +215,8 @@ def _check_ranges(recipe: Recipe, where: str) -> None:
     if (recipe.kind == "network") != bool(recipe.stages):
         raise UsageError(
             msg(
-                '{where}: a recipe of kind "network" has at least one [[stages]], one of kind "head" none.', where=where
+                '{where}: kind "network" needs stages, at least one; kind "head" has none.',
+                where=where,
             )
         )
 

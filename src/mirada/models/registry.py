@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import timm
+import torch
 
 from mirada.errors import UsageError
 from mirada.messages import msg
@@ -66,14 +67,16 @@ def create_model(
     _check_options(name, build, options)
     common = {"n_classes": n_classes, "input_size": input_size, "hidden": tuple(hidden), "dropout": dropout}
     common |= {"activation": activation, "seed": seed}
-    if name not in _BUILDERS:
-        return build(name, weights=weights, **common, **options)
-    if weights == PRETRAINED:
+    if name in _BUILDERS and weights == PRETRAINED:
         raise UsageError(
             msg("{name} is trained from scratch: there are no pretrained weights of it.", name=name),
             msg('Set weights to "none" in the recipe, or name a network of timm.'),
         )
-    network = build(**common, **options)
+    with torch.random.fork_rng(devices=[]):  # layers draw weights as they are made, before ours replace them
+        torch.manual_seed(seed)
+        if name not in _BUILDERS:
+            return build(name, weights=weights, **common, **options)
+        network = build(**common, **options)
     if weights is not None:
         load_weights(network, Path(weights), name=name, classifier=("head",))
     return network

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from mirada.embed.backbone import Backbone, file_sha256
+from mirada.embed.embed import Failure
 from mirada.engine.base import Progress, Silent
 from mirada.errors import NotEnoughData, UsageError
 from mirada.messages import Message, msg, msg_n
@@ -52,15 +54,20 @@ def build(plan: NetworkPlan, *, n_classes: int) -> Network:
     model = plan.recipe.model
     if plan.weights is not None and model.weights == "none":
         raise UsageError(
-            msg("The recipe {name} trains from scratch; it has no use for {path}.", name=plan.recipe.name, path=plan.weights),
+            msg(
+                "The recipe {name} trains from scratch; it has no use for {path}.",
+                name=plan.recipe.name,
+                path=plan.weights,
+            ),
             msg("Leave out --weights, or choose a recipe that starts from a pretrained network."),
-        )  # fmt: skip
-    own = {"hidden": model.hidden, "dropout": model.dropout, "activation": model.activation}
-    if twice := sorted(own.keys() & model.options.keys()):
+        )
+    if twice := sorted({"hidden", "dropout", "activation"} & model.options.keys()):
         raise UsageError(msg("{name} stands under [model] itself, not under its options.", name=", ".join(twice)))
     network = create_model(
         model.name, n_classes=n_classes, input_size=plan.recipe.input_size, seed=plan.seed,
-        weights=plan.weights or (model.weights if model.weights == "pretrained" else None), **own, **model.options,
+        weights=plan.weights or (model.weights if model.weights == "pretrained" else None),
+        hidden=model.hidden, dropout=model.dropout, activation=model.activation,
+        **cast("Mapping[str, Any]", model.options),
     )  # fmt: skip
     if plan.grey or plan.recipe.grey:
         network.preprocess = replace(network.preprocess, channels="grey")
@@ -124,11 +131,12 @@ def load_trained(folder: Path, document: str, *, n_classes: int, grey: bool = Fa
     bare = replace(recipe, model=replace(recipe.model, weights="none"))
     network = build(NetworkPlan(recipe=bare, grey=grey), n_classes=n_classes)
     network.load_state_dict(load_file(folder / WEIGHTS_NAME), strict=True)
-    return network.eval()
+    network.eval()
+    return network
 
 
 def _pixels(spec: PreprocessSpec, supply: Supply, display: Progress) -> tuple[Pixels, Pixels, tuple[Message, ...]]:
-    made, failures = [], []
+    made, failures = list[Pixels](), list[Failure]()
     for samples, labels in ((supply.train, supply.y_train), (supply.val, supply.y_val)):
         pixels, failed = prepare_pixels(
             samples, labels, spec, reader=supply.reader, engine=supply.engine,

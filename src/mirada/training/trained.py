@@ -29,7 +29,7 @@ class NetworkPlan:
     weights: Path | None = None
     seed: int = 0
     device: Device = "auto"
-    precision: str = "auto"
+    precision: Literal["auto", "bf16", "f32"] = "auto"
     grey: bool = False
 
 

@@ -61,7 +61,7 @@ class Material:
 
     def counts(self) -> dict[str, int]:
         """Photographs in each part."""
-        counted = {subset: len(self.part_rows(subset)) for subset in SPLIT_NAMES}
+        counted: dict[str, int] = {subset: len(self.part_rows(subset)) for subset in SPLIT_NAMES}
         return counted if self.n_train is None else {**counted, "train": self.n_train}
 
     def inputs(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
