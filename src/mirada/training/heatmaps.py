@@ -9,6 +9,7 @@ no class: it gives the same map whatever was asked.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 from torch.nn import functional
 
@@ -25,6 +27,7 @@ from mirada.messages import msg
 from mirada.models.base import Network, Photographs
 
 BATCH = 16
+JPEG_QUALITY = 85
 STRENGTH = 0.7  # how much of the photograph the strongest colour hides
 _LEVELS = 256
 
@@ -101,6 +104,19 @@ def overlay(image: NDArray[np.uint8], heat: NDArray[np.floating]) -> NDArray[np.
     return np.asarray(((1 - share) * grey + share * colour).round(), np.uint8)
 
 
+def heatmap_pictures(
+    network: Network, images: NDArray[np.uint8], classes: NDArray[np.integer], *, side: int = 224
+) -> list[bytes]:
+    """What the report shows beside each photograph (n, S, S, 3): its overlay as a JPEG of at most `side` pixels."""
+    made = []
+    for image, heat in zip(images, heatmap(network, images, classes), strict=True):
+        picture, out = Image.fromarray(overlay(image, heat)), io.BytesIO()
+        picture.thumbnail((side, side), Image.Resampling.BICUBIC)
+        picture.save(out, "JPEG", quality=JPEG_QUALITY)
+        made.append(out.getvalue())
+    return made
+
+
 @cache
 def colours() -> NDArray[np.uint8]:
     """A colour map (256, 3), sRGB: equal steps look equal, from dark violet over red to light yellow.
@@ -111,7 +127,9 @@ def colours() -> NDArray[np.uint8]:
     lightness, hue = 0.28 + 0.64 * at, np.deg2rad(-50 + 155 * at)
     chroma = 0.115 + 0.055 * np.sin(np.pi * at)
     lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], axis=1)
-    return (_srgb(lab).clip(0, 1) * 255).round().astype(np.uint8)
+    table = (_srgb(lab).clip(0, 1) * 255).round().astype(np.uint8)
+    table.setflags(write=False)  # everybody gets the same one
+    return np.asarray(table)
 
 
 def _srgb(lab: NDArray[np.floating]) -> NDArray[np.floating]:
