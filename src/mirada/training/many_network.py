@@ -1,0 +1,268 @@
+"""One small MLP as plain tensors: forward, backward and step written out, the first layer's products in int8.
+
+Photographs are bytes, so a pixel less 128 is an int8 exactly. With W' = W · a (a: what normalisation multiplies a
+pixel by) the first layer is x W'ᵀ plus a constant, and nearly all of the work of an MLP is this product and that of
+its gradient. Both are made in int8 where the processor has instructions for it (twice the rate of bf16):
+
+- forward, W' is rounded to 127 steps of the largest weight of each neuron (the master copy stays float32; the
+  gradient passes straight through, Bengio et al. 2013);
+- backward, the gradient of each neuron is rounded up or down at random so that its mean is kept (stochastic rounding,
+  Gupta et al. 2015): against the noise of a batch what this adds is below a per cent.
+
+Sums are exact int32, so that the products do not depend on how they are cut up. Elsewhere they are bf16 or float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from mirada.models.recipe import Stage
+from mirada.training.losses import class_weights
+
+ManyPrecision = Literal["int8", "bf16", "f32"]
+Activation = Literal["relu", "tanh", "sigmoid"]
+TENSOR_TYPES = {"int8": torch.bfloat16, "bf16": torch.bfloat16, "f32": torch.float32}
+STEPS = 127.0  # of an int8, either way
+TINY = 1e-20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManySpec:
+    """A network and how it is trained: dense layers of `hidden` units, each followed by activation and dropout.
+
+    `stage` says optimiser, rates, batch size, epochs and stopping; what it may ask for, `many.why_not` tells.
+    """
+
+    hidden: tuple[int, ...] = (512,)
+    activation: Activation = "relu"
+    dropout: float = 0.0
+    seed: int = 0
+    stage: Stage
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """Training photographs (n, d) as int8 (pixel less 128) or in the products' type, with labels, and val's.
+
+    Normalised they are x · scale + shift, both (d,).
+    """
+
+    train: torch.Tensor
+    train_labels: torch.Tensor
+    val: torch.Tensor
+    val_labels: torch.Tensor
+    scale: torch.Tensor
+    shift: torch.Tensor
+    n_classes: int
+
+
+def initial_weights(spec: ManySpec, n_inputs: int, n_classes: int) -> list[torch.Tensor]:
+    """W₁, b₁, W₂, b₂, …, drawn from the seed as `models.scratch.Mlp` draws them; W₁'s columns as `Inputs` has them."""
+    generator = torch.Generator().manual_seed(spec.seed)
+    sizes, drawn = (n_inputs, *spec.hidden, n_classes), []
+    for n_in, n_out in pairwise(sizes):
+        drawn += [nn.init.xavier_uniform_(torch.empty(n_out, n_in), generator=generator), torch.zeros(n_out)]
+    return [columns_last(drawn[0]), *drawn[1:]]
+
+
+def columns_last(weight: torch.Tensor) -> torch.Tensor:
+    """W₁ (out, 3 · S · S) of a network, whose inputs are planes, for photographs with channels last."""
+    return weight.view(len(weight), 3, -1).transpose(1, 2).reshape(weight.shape).contiguous()
+
+
+def columns_first(weight: torch.Tensor) -> torch.Tensor:
+    """The way back from `columns_last`."""
+    return weight.view(len(weight), -1, 3).transpose(1, 2).reshape(weight.shape).contiguous()
+
+
+class ManyNetwork:
+    """Weights, optimiser state and buffers of one network; `learn` makes a step."""
+
+    def __init__(
+        self, spec: ManySpec, inputs: Inputs, precision: ManyPrecision, *, weights: Sequence[torch.Tensor] | None = None
+    ) -> None:
+        device = inputs.scale.device
+        n_inputs = len(inputs.scale)
+        weights = initial_weights(spec, n_inputs, inputs.n_classes) if weights is None else weights
+        self.spec, self.inputs, self.precision = spec, inputs, precision
+        self.weights = [weight.to(device, torch.float32, copy=True).contiguous() for weight in weights]
+        self.moments = first_moments(spec.stage, self.weights)
+        self.step = 0
+        self._masks: dict[int, torch.Tensor] = {}
+        self._gradients = [torch.empty_like(weight) for weight in self.weights]
+        self._ratio = inputs.shift / inputs.scale
+        self._scaled = torch.empty_like(self.weights[0])
+        self._type = TENSOR_TYPES[precision]
+        kind = torch.int8 if precision == "int8" else self._type
+        self._cast = torch.empty(self.weights[0].shape, dtype=kind, device=device)
+        self._product = torch.empty(self.weights[0].shape, dtype=torch.int32, device=device)
+        self._factor = torch.ones(len(self._cast), device=device)
+        self._offset = torch.zeros(len(self._cast), device=device)
+        self._class_weights: torch.Tensor | None = None
+        if spec.stage.class_weight == "balanced":
+            weighed = class_weights(inputs.train_labels.cpu().numpy(), inputs.n_classes)
+            self._class_weights = torch.from_numpy(weighed).to(device)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Make the first layer's cast weights anew from the master copy."""
+        torch.mul(self.weights[0], self.inputs.scale, out=self._scaled)
+        if self.precision == "int8":
+            peak = torch.maximum(self._scaled.amax(1), -self._scaled.amin(1)).clamp_(min=TINY)
+            torch.div(peak, STEPS, out=self._factor)
+            self._scaled.mul_((STEPS / peak)[:, None]).round_()
+        self._cast.copy_(self._scaled)
+        # The constant goes with the rounded weights: then their error meets x less its mean, not all of x.
+        torch.mul(self._scaled @ self._ratio, self._factor, out=self._offset)
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, d) of `Inputs` to (n, k), in float32, without dropout."""
+        hidden = self._first(x)
+        for layer in range(1, len(self.spec.hidden)):
+            hidden = self._activated(self._dense(hidden, layer))
+        return self._dense(hidden, len(self.spec.hidden))
+
+    def learn(self, x: torch.Tensor, labels: torch.Tensor, rate: float) -> torch.Tensor:
+        """One step at learning rate `rate` on rows `x` (n, d); gives the batch's mean loss before it."""
+        spec = self.spec
+        hidden = [self._first(x)]
+        for layer in range(1, len(spec.hidden)):
+            hidden.append(self._activated(self._dense(self._kept(hidden[-1], layer), layer)))
+        top = len(spec.hidden)
+        logits = self._dense(self._kept(hidden[-1], top), top)
+        loss, delta = self._loss(logits, labels)
+        for layer in range(top, 0, -1):
+            below = self._kept(hidden[layer - 1], layer)
+            self._gradient(layer, delta, below)
+            delta = self._through(self._kept(delta.to(self._type) @ self._narrow(layer), layer), hidden[layer - 1])
+        self._first_gradient(delta, x)
+        update(self, self._gradients, rate)
+        self.step += 1
+        self._masks.clear()
+        self.refresh()
+        return loss
+
+    def _first(self, x: torch.Tensor) -> torch.Tensor:
+        product = torch._int_mm(x, self._cast.t()) if self.precision == "int8" else x @ self._cast.t()
+        return self._activated(torch.mul(product, self._factor).add_(self._offset + self.weights[1]))
+
+    def _activated(self, z: torch.Tensor) -> torch.Tensor:
+        """The activation of z (float32, spent), in the products' type."""
+        if self.spec.activation == "relu":
+            return z.relu_().to(self._type)
+        if self.spec.activation == "sigmoid":
+            return z.sigmoid_().to(self._type)
+        # tanh z = 2 σ(2z) − 1: torch's own is four times as slow.
+        return z.mul_(2).sigmoid_().mul_(2).sub_(1).to(self._type)
+
+    def _dense(self, hidden: torch.Tensor, layer: int) -> torch.Tensor:
+        return (hidden @ self._narrow(layer).t()).float() + self.weights[2 * layer + 1]
+
+    def _narrow(self, layer: int) -> torch.Tensor:
+        return self.weights[2 * layer].to(self._type)
+
+    def _kept(self, values: torch.Tensor, layer: int) -> torch.Tensor:
+        """Dropout before dense layer `layer`, the same whenever it is asked for within a step."""
+        share = self.spec.dropout
+        if not share:
+            return values
+        if layer not in self._masks:
+            kept = self._bits(values.shape, layer) >= round(share * 65536) - 32768
+            mask = np.multiply(kept, np.float32(1 / (1 - share)), dtype=np.float32)
+            self._masks[layer] = torch.from_numpy(mask).to(values.device)
+        return (values * self._masks[layer]).to(values.dtype)
+
+    def _bits(self, shape: Sequence[int], purpose: int) -> NDArray[np.int16]:
+        """Random bits, a function of seed, step and purpose."""
+        n = math.prod(shape)
+        raw = np.random.SFC64((self.spec.seed, self.step, purpose)).random_raw(-(-n // 4))
+        return np.asarray(raw).view(np.int16)[:n].reshape(shape)
+
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean cross-entropy with label smoothing and class weights, and its gradient by the logits."""
+        smoothing, k = self.spec.stage.label_smoothing, logits.shape[1]
+        log_p = functional.log_softmax(logits, 1)
+        target = torch.full_like(log_p, smoothing / k)
+        target[torch.arange(len(labels), device=labels.device), labels] += 1 - smoothing
+        if self._class_weights is not None:
+            target *= self._class_weights[labels][:, None]
+        loss = -(target * log_p).sum() / len(labels)
+        return loss, (log_p.exp() * target.sum(1, keepdim=True) - target) / len(labels)
+
+    def _gradient(self, layer: int, delta: torch.Tensor, below: torch.Tensor) -> None:
+        torch.sum(delta, 0, out=self._gradients[2 * layer + 1])
+        self._gradients[2 * layer].copy_(delta.to(self._type).t() @ below)
+
+    def _through(self, delta: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """The gradient before the activation, in float32."""
+        delta, hidden = delta.float(), hidden.float()
+        if self.spec.activation == "relu":
+            return torch.ops.aten.threshold_backward(delta, hidden, 0)
+        if self.spec.activation == "sigmoid":
+            return torch.ops.aten.sigmoid_backward(delta, hidden)
+        return torch.ops.aten.tanh_backward(delta, hidden)
+
+    def _first_gradient(self, delta: torch.Tensor, x: torch.Tensor) -> None:
+        gradient = self._gradients[0]
+        torch.sum(delta, 0, out=self._gradients[1])
+        if self.precision == "int8":
+            peak = torch.maximum(delta.amax(0), -delta.amin(0)).clamp_(min=TINY)
+            noise = torch.from_numpy(self._bits(delta.shape, 0)).to(delta.device).float().mul_(2**-16).add_(0.5)
+            rounded = noise.addcmul_(delta, STEPS / peak).floor_()
+            factor = peak / STEPS
+            torch._int_mm(rounded.to(torch.int8).t(), x, out=self._product)
+            gradient.copy_(self._product)
+        else:
+            narrow = delta.to(self._type)
+            rounded, factor = narrow.float(), self._factor
+            gradient.copy_(narrow.t() @ x)
+        gradient.addr_(rounded.sum(0), self._ratio).mul_(self.inputs.scale).mul_(factor[:, None])
+
+
+RMS_DECAY, ADAM_BETAS = 0.9, (0.9, 0.999)
+EPSILON = 1e-7
+LATE = 1e9  # a step at which Adam's corrections of the start are 1
+
+
+def first_moments(stage: Stage, weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The optimiser's tensors before the first step: a momentum, or first and second moment, for each weight."""
+    if stage.optimizer == "sgd":
+        return [torch.zeros_like(weight) for weight in weights]
+    start = EPSILON if stage.optimizer == "rmsprop" else 0.0
+    return [torch.full_like(weight, value) for weight in weights for value in (0.0, start)]
+
+
+def update(network: ManyNetwork, gradients: list[torch.Tensor], rate: float) -> None:
+    """One step over all weights as `training.optim` makes it, in torch's fused kernels.
+
+    RMSprop is Adam's kernel without first moment and corrections. Its ε stands under the root: v + ε is what is kept,
+    and ε (1 − ρ) put in at each step holds it there.
+    """
+    stage, moments, weights = network.spec.stage, network.moments, network.weights
+    if stage.optimizer == "sgd":
+        torch._fused_sgd_(
+            weights, gradients, moments if stage.momentum else [], lr=rate, momentum=stage.momentum,
+            weight_decay=stage.weight_decay, dampening=0.0, nesterov=stage.momentum > 0, maximize=False,
+            is_first_step=False,
+        )  # fmt: skip
+        return
+    rms = stage.optimizer == "rmsprop"
+    if rms:
+        torch._foreach_add_(moments[1::2], EPSILON * (1 - RMS_DECAY) / RMS_DECAY)
+    at = torch.tensor(LATE if rms else float(network.step + 1), device=weights[0].device)
+    fused = torch._fused_adam_ if stage.optimizer == "adam" else torch._fused_adamw_  # decay apart from the gradient
+    fused(
+        weights, gradients, moments[::2], moments[1::2], [], [at] * len(weights), lr=rate,
+        beta1=0.0 if rms else ADAM_BETAS[0], beta2=RMS_DECAY if rms else ADAM_BETAS[1],
+        weight_decay=stage.weight_decay, eps=0.0 if rms else EPSILON, amsgrad=False, maximize=False,
+    )  # fmt: skip
