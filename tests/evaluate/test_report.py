@@ -111,6 +111,24 @@ def test_pages_of_any_number_of_classes_load_nothing_and_run_nothing(k: int, lan
     assert html.count('class="matrix"') == (k > 30)
 
 
+def test_heatmaps_stand_beside_their_photographs() -> None:
+    report = _report(("a", "b", "c"), 90, skill=0.5)
+    first, second, third = (sample.sample_id for sample in report.worst[:3])
+    plain = render_html(report, thumbnails={first: _webp()})
+    assert not Page(plain).of("div", "pair")
+    assert "the brighter the more" not in plain
+
+    jpeg = b"\xff\xd8\xff heat"
+    html = render_html(report, thumbnails={first: _webp(), second: _webp()}, heatmaps={first: jpeg, third: jpeg})
+    page = Page(html)
+    assert "the brighter the more" in page.words()
+    assert len(page.of("div", "pair")) == len(report.worst)
+    heat = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+    sources = [image["src"] or "" for image in page.of("img")]
+    assert [source == heat for source in sources] == [False, True, False, True]
+    assert page.of("img")[1]["alt"] == f"What spoke for the answer: {report.worst[0].prediction}"
+
+
 def test_the_policy_allows_nothing_but_the_page_s_own_style() -> None:
     html = render_html(_report(("a", "b"), 30))
     policy = next(a["content"] or "" for a in Page(html).of("meta") if a.get("http-equiv"))

@@ -56,10 +56,14 @@ def write_html(
     *,
     context: ReportContext | None = None,
     thumbnails: Mapping[str, bytes] | None = None,
+    heatmaps: Mapping[str, bytes] | None = None,
     language: str | None = None,
 ) -> Path:
-    """Write the page; `thumbnails` maps sample_id → WebP bytes. Returns `path`. Raises StorageError."""
-    page = render_html(report, context=context, thumbnails=thumbnails, language=language)
+    """Write the page; `thumbnails` maps sample_id → WebP bytes, `heatmaps` → JPEG bytes, drawn beside them.
+
+    Returns `path`. Raises StorageError.
+    """
+    page = render_html(report, context=context, thumbnails=thumbnails, heatmaps=heatmaps, language=language)
     return _write(Path(path), page)
 
 
@@ -68,6 +72,7 @@ def render_html(
     *,
     context: ReportContext | None = None,
     thumbnails: Mapping[str, bytes] | None = None,
+    heatmaps: Mapping[str, bytes] | None = None,
     language: str | None = None,
 ) -> str:
     """The page as text, in `language` ("en", "es"; None: the one in force)."""
@@ -83,13 +88,13 @@ def render_html(
             lstrip_blocks=True,
         )
         style = _style()
-        values = _values(report, told, thumbnails or {})
+        values = _values(report, told, list(views.worst_cards(report.worst, thumbnails or {}, heatmaps or {})))
         return environment.get_template("report.html").render(
             style=style, style_hash=_hash(style), lang=current_language(), text=texts(), **values
         )
 
 
-def _values(report: EvalReport, told: ReportContext, thumbnails: Mapping[str, bytes]) -> dict[str, object]:
+def _values(report: EvalReport, told: ReportContext, worst: Sequence[views.WorstCard]) -> dict[str, object]:
     """Everything the template shows."""
     text = texts()
     bars = told.histogram or charts.bars_of(report.calibration)
@@ -115,7 +120,8 @@ def _values(report: EvalReport, told: ReportContext, thumbnails: Mapping[str, by
             report.calibration, x_label=text["score"], y_label=text["right_share"], title=text["calibration"]
         ),
         "histogram": charts.histogram(bars, x_label=text["score"], title=text["distribution"]),
-        "worst": list(views.worst_cards(report.worst, thumbnails)),
+        "worst": worst,
+        "has_heat": any(card.heat for card in worst),
         "rejected": views.rejected_rows(told.rejected) if told.rejected else None,
         "notes": list(dict.fromkeys([*report.notes, *(str(note) for note in told.notes)])),
     }

@@ -62,9 +62,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class WorstCard:
-    """A mistake as a picture."""
+    """A mistake as a picture; `heat`: the same photograph with what spoke for the answer, "" where there is none."""
 
     picture: str
+    heat: str
     label: str
     prediction: str
     score: str
@@ -231,13 +232,19 @@ def confused_pairs(report: EvalReport) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def worst_cards(worst: Sequence[WorstSample], thumbnails: Mapping[str, bytes]) -> Iterator[WorstCard]:
+def worst_cards(
+    worst: Sequence[WorstSample], thumbnails: Mapping[str, bytes], heatmaps: Mapping[str, bytes]
+) -> Iterator[WorstCard]:
     """The worst mistakes with their pictures; a sample without a thumbnail keeps its place."""
     for sample in worst:
-        data = thumbnails.get(sample.sample_id)
-        picture = f"data:image/webp;base64,{base64.b64encode(data).decode('ascii')}" if data else ""
+        picture = _data_uri(thumbnails.get(sample.sample_id), "webp")
+        heat = _data_uri(heatmaps.get(sample.sample_id), "jpeg")
         file = PurePath(sample.uri.replace("\\", "/")).name or sample.uri
-        yield WorstCard(picture, sample.label, sample.prediction, percent(sample.score), file, sample.uri)
+        yield WorstCard(picture, heat, sample.label, sample.prediction, percent(sample.score), file, sample.uri)
+
+
+def _data_uri(data: bytes | None, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}" if data else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,8 @@ TEXTS: Mapping[str, Message] = {
     "worst_lead": msg(
         "Where the model was surest and wrong. Some are hard, some may be labelled wrongly: look at them first."
     ),
+    "heat": msg("What spoke for the answer"),
+    "heat_lead": msg("Beside each photograph: what spoke for the answer, the brighter the more."),
     "no_worst": msg("No mistakes to show: every photograph got its label."),
     "no_picture": msg("no picture"),
     "rejected": msg("Files left out"),
