@@ -16,10 +16,15 @@ THUMBNAIL_SIDE = 224
 log = logging.getLogger("mirada.workflow")
 
 
-def write_report(path: Path, report: EvalReport, context: ReportContext) -> Path:
-    """Write the page `path` and, beside it, the same as JSON; returns the page."""
+def write_report(
+    path: Path, report: EvalReport, context: ReportContext, *, heatmaps: Mapping[str, bytes] | None = None
+) -> Path:
+    """Write the page `path` and, beside it, the same as JSON; returns the page.
+
+    heatmaps: JPEG bytes by sample id, for the worst samples (`mirada.training.heatmaps`).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_html(path, report, context=context, thumbnails=_thumbnails(report))
+    write_html(path, report, context=context, thumbnails=_thumbnails(report), heatmaps=heatmaps)
     write_json(path.with_suffix(".json"), report, context=context)
     return path
 
