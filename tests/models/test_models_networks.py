@@ -151,6 +151,13 @@ def test_a_head_on_152_layers_has_513_505_parameters(name: str) -> None:
     assert count.total > 58_000_000
 
 
+def test_a_model_that_timm_does_not_group() -> None:
+    with torch.device("meta"):
+        network = create_model("pit_ti_224", n_classes=5)
+    held = [id(p) for block in network.blocks() for module in block for p in module.parameters()]
+    assert sorted([*held, *in_head(network)]) == sorted(ids(network.parameters()))
+
+
 def test_rates_fall_from_the_head_to_the_input() -> None:
     network = built("mobilenetv2_100", (256,))
     stage = Stage(trainable="last:3", lr=0.1, head_lr=5.0, layer_decay=0.5, weight_decay=0.01)

@@ -80,10 +80,7 @@ class TimmNetwork(Network):
 
         A ViT's class token and position embeddings belong to the stem.
         """
-        matcher = getattr(self.model, "group_matcher", None)
-        if matcher is None:
-            return [[child] for child in self.model.children() if any(True for _ in child.parameters())]
-        block_of: Mapping[str, int] = group_parameters(self.model, matcher(coarse=False), reverse=True)
+        block_of = _block_numbers(self.model)
         blocks: list[list[nn.Module]] = [[] for _ in range(max(block_of.values()) + 1)]
         _share_out(self.model, "", block_of, blocks)
         return [block for block in blocks if block]
@@ -157,6 +154,15 @@ def _timm_model(name: str, *, drop_path: float) -> Any:
             msg("Choose a model of timm that classifies photographs."),
         )
     return model
+
+
+def _block_numbers(model: Any) -> Mapping[str, int]:
+    """Which block each parameter stands in: as timm groups them for layer decay, else by the model's own children."""
+    if hasattr(model, "group_matcher"):
+        grouped: Mapping[str, int] = group_parameters(model, model.group_matcher(coarse=False), reverse=True)
+        return grouped
+    order = {name: i for i, (name, _) in enumerate(model.named_children())}
+    return {name: order.get(name.split(".")[0], 0) for name, _ in model.named_parameters()}
 
 
 def _share_out(module: nn.Module, prefix: str, block_of: Mapping[str, int], blocks: list[list[nn.Module]]) -> None:
