@@ -80,12 +80,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def own_generator_and_threads(machine: Machine, threads: int) -> Iterator[None]:
-    """Leave torch's generators and number of threads behind as they were found."""
-    before = torch.get_num_threads()
+    """Leave torch's generators, its number of threads and how it picks a GPU's kernels as they were found."""
+    before, tried = torch.get_num_threads(), torch.backends.cudnn.benchmark
     with torch.random.fork_rng(devices=[machine.device] if machine.on_gpu else []):
         try:
             if threads:
                 torch.set_num_threads(threads)
+            torch.backends.cudnn.benchmark = tried or machine.on_gpu
             yield
         finally:
+            torch.backends.cudnn.benchmark = tried
             torch.set_num_threads(before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,7 +111,8 @@ class Feed:
     def __init__(
         self, train: tuple[Images, Labels], n_classes: int, spec: PreprocessSpec, machine: Machine, *, seed: int
     ) -> None:
-        self.store, self.labels, self.n_classes, self.seed = Store(train[0], machine), train[1], n_classes, seed
+        self.store, self.labels = Store(train[0], machine), np.asarray(train[1], dtype=np.int64)
+        self.n_classes, self.seed = n_classes, seed
         self._machine = machine
         self._normalise = Photographs(spec).to(machine.device)
 
@@ -173,7 +174,7 @@ def _in_turn(make: Callable[[_Piece], Batch], pieces: Iterator[_Piece]) -> Gener
 def _one_ahead(make: Callable[[_Piece], Batch], pieces: Iterator[_Piece]) -> Generator[Batch, None, None]:
     """Each batch is made in a thread while the one before it is learned from."""
     with ThreadPoolExecutor(1, thread_name_prefix="mirada-batches") as pool:
-        ahead = None
+        ahead: Future[Batch] | None = None
         for piece in pieces:
             made, ahead = ahead, pool.submit(make, piece)
             if made is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from mirada.models.base import Network, Photographs
+from mirada.training.augment import views_for_tta
 from mirada.training.devices import Machine, choose_machine, is_out_of_memory
 from mirada.training.feed import Store
 from mirada.training.geometry import resized
@@ -45,17 +45,26 @@ def judge(
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]
 def logits_of(network: Network, store: Store, machine: Machine, *, tta: bool = False) -> torch.Tensor:
-    """Logits float32 (n, k) on the device."""
+    """Logits float32 (n, k) on the device. Raises MemoryError where not even one photograph fits."""
     network.eval()
-    normalise, side = Photographs(network.preprocess).to(machine.device), network.preprocess.input_size
+    side = network.preprocess.input_size
+    normalise = Photographs(network.preprocess).to(machine.device)
+
+    def of(rows: NDArray[np.int64]) -> torch.Tensor | None:
+        """None where memory does not suffice; what was held is free again once this returns."""
+        try:
+            return _forward(network, _input(store.rows(rows), normalise, side), machine, tta=tta)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        return None
+
     size = max(1, min(MOST_AT_ONCE, PIXELS_AT_ONCE // side**2, len(store)))
     parts: list[torch.Tensor] = []
     done = 0
     while done < len(store):
         rows = np.arange(done, min(done + size, len(store)))
-        made = _unless_memory_ends(
-            lambda rows=rows: _forward(network, _input(store.rows(rows), normalise, side), machine, tta=tta)
-        )
+        made = of(rows)
         if made is not None:
             parts.append(made)
             done += len(rows)
@@ -63,7 +72,7 @@ def logits_of(network: Network, store: Store, machine: Machine, *, tta: bool = F
             size = -(-size // 2)
             LOG.warning("evaluation does not fit in memory: going on with batches of %d", size)
         else:
-            raise MemoryError("one photograph at a time does not fit in memory")
+            raise MemoryError("not even one photograph fits in memory")
     return torch.cat(parts)
 
 
@@ -76,16 +85,6 @@ def _input(images: torch.Tensor, normalise: nn.Module, side: int) -> torch.Tenso
 
 
 def _forward(network: nn.Module, x: torch.Tensor, machine: Machine, *, tta: bool) -> torch.Tensor:
+    views = views_for_tta(x) if tta else (x,)
     with machine.autocast():
-        logits: torch.Tensor = network(x).float()
-        return (logits + network(x.flip(3)).float()) / 2 if tta else logits
-
-
-def _unless_memory_ends(work: Callable[[], torch.Tensor]) -> torch.Tensor | None:
-    """The result; None where memory did not suffice. What was held is free again once this returns."""
-    try:
-        return work()
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-    return None
+        return torch.stack([network(view).float() for view in views]).mean(0)

@@ -72,7 +72,7 @@ class Run:
         self.feed = Feed(data.train, data.n_classes, network.preprocess, machine, seed=options.seed)
         self.val: tuple[Store, torch.Tensor] | None = None
         if data.val is not None:
-            self.val = Store(data.val[0], machine), torch.tensor(data.val[1], device=machine.device)
+            self.val = Store(data.val[0], machine), torch.tensor(data.val[1], dtype=torch.int64, device=machine.device)
         self.at = Position()
         self.history: list[EpochRecord] = []
         self.stops: list[StageStop] = []

@@ -104,22 +104,20 @@ def make_optimizers(network: Network, stage: Stage, groups: Sequence[Mapping[str
     Defaults are Keras' where the recipe says nothing (Adam's epsilon 1e-7, RMSprop); `stage.momentum` is that of SGD
     (Nesterov's) and of Muon. Muon takes the matrices between the first layer and the head, AdamW the rest.
     """
-    groups = [dict(group) for group in groups]
+    own: Groups = [dict(group) for group in groups]
     decay, lr = stage.weight_decay, stage.lr
     if stage.optimizer == "muon":
-        matrices, rest = _split(groups, hidden_matrices(network))
+        matrices, rest = _split(own, hidden_matrices(network))
         muon = Muon(matrices, lr=lr, momentum=stage.momentum, weight_decay=decay) if matrices else None
         adam = torch.optim.AdamW(rest, lr=BESIDE_MUON * lr, weight_decay=decay, fused=True) if rest else None
         return [optimizer for optimizer in (muon, adam) if optimizer is not None]
     if stage.optimizer == "sgd":
         nesterov = stage.momentum > 0
-        return [
-            torch.optim.SGD(groups, lr=lr, momentum=stage.momentum, nesterov=nesterov, weight_decay=decay, fused=True)
-        ]
+        return [torch.optim.SGD(own, lr=lr, momentum=stage.momentum, nesterov=nesterov, weight_decay=decay, fused=True)]
     if stage.optimizer == "rmsprop":
-        return [RMSprop(groups, lr=lr, weight_decay=decay)]
+        return [RMSprop(own, lr=lr, weight_decay=decay)]
     kind = torch.optim.Adam if stage.optimizer == "adam" else torch.optim.AdamW
-    return [kind(groups, lr=lr, eps=1e-7, weight_decay=decay, fused=True)]
+    return [kind(own, lr=lr, eps=1e-7, weight_decay=decay, fused=True)]
 
 
 def hidden_matrices(network: Network) -> list[nn.Parameter]:
