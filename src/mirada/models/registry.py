@@ -15,6 +15,7 @@ from mirada.errors import UsageError
 from mirada.messages import msg
 from mirada.models.backbones import PRETRAINED, TimmNetwork
 from mirada.models.base import Network
+from mirada.models.fast import CifarFast
 from mirada.models.recipe import Option
 from mirada.models.scratch import Cifar10Cnn, Cifar100Cnn, Mlp, RestaurantCnn, RestaurantCnnPlus
 from mirada.models.weights import known_names, load_weights
@@ -129,3 +130,4 @@ register("cifar10_cnn")(Cifar10Cnn)
 register("cifar100_cnn")(Cifar100Cnn)
 register("restaurant_cnn")(RestaurantCnn)
 register("restaurant_cnn_plus")(RestaurantCnnPlus)
+register("cifar_fast")(CifarFast)
