@@ -30,7 +30,15 @@ def test_the_reports_grid_is_27_networks_each_once() -> None:
     points = grid(space)
     assert space.n_trials == len(points) == 27
     assert len({str(point) for point in points}) == 27
-    assert points[0] == {"stage.optimizer": "adam", "model.activation": "relu", "model.hidden": (512,)}
+    base = apply(BASE, space.fixed)
+    recipes = [apply(base, point) for point in points]
+    assert len({(r.stages[0].optimizer, r.model.activation, r.model.hidden) for r in recipes}) == 27
+    assert {(r.stages[0].optimizer, r.stages[0].lr) for r in recipes} == {
+        ("adam", 1e-3),
+        ("sgd", 1e-2),
+        ("rmsprop", 1e-3),
+    }
+    assert {(r.model.dropout, r.stages[0].patience, r.stages[0].monitor) for r in recipes} == {(0.0, 0, "val_accuracy")}
 
 
 @pytest.mark.parametrize("name", known_spaces())
@@ -91,6 +99,17 @@ def test_an_unknown_path_of_the_recipe_gets_a_near_miss() -> None:
         check_axes(space, BASE)
     space = parse_space({"recipe": "small", "space": {"stage.optimizer": ["adamm"]}}, where="here")
     with pytest.raises(UsageError, match="adam"):
+        check_axes(space, BASE)
+
+
+def test_paths_that_go_together() -> None:
+    pairs = {"stage.lr+stage.momentum": [[0.1, 0.0], [0.01, 0.9]]}
+    space = parse_space({"recipe": "small", "space": pairs}, where="here")
+    check_axes(space, BASE)
+    stages = [apply(BASE, point).stages[0] for point in grid(space)]
+    assert [(stage.lr, stage.momentum) for stage in stages] == [(0.1, 0.0), (0.01, 0.9)]
+    space = parse_space({"recipe": "small", "space": {"stage.lr+stage.momentum": [[0.1]]}}, where="here")
+    with pytest.raises(UsageError, match="together"):
         check_axes(space, BASE)
 
 

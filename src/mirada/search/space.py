@@ -50,7 +50,8 @@ class Space:
     """A whole search space. `recipe`: the base's name or path. `folds`: of a cross-validation; 0: the fixed val.
 
     `trials`: how many are drawn (a grid has as many as it has points). `halving` None: all are trained to the end.
-    `axes`: a recipe's dotted path to what it may be.
+    `axes`: a recipe's dotted path (several that go together, joined by +) to what it may be.
+    `fixed`: what of the recipe is otherwise in all trials.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Space:
     folds: int = 0
     halving: Halving | None = None
     axes: Mapping[str, Choice | Range] = field(default_factory=dict)
+    fixed: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def n_trials(self) -> int:
@@ -107,6 +109,7 @@ def parse_space(document: Mapping[str, object], *, where: str, name: str = "sear
     space = Space(
         name=name, recipe=given.recipe, metric=given.metric, kind=strategy.kind, trials=strategy.trials,
         seed=strategy.seed, folds=_folds(given.evaluation), axes=axes,
+        fixed={path: tuple(value) if isinstance(value, list) else value for path, value in given.fixed.items()},
         halving=Halving(**halving.model_dump()) if halving else None,
     )  # fmt: skip
     _check(space, where)
@@ -127,16 +130,25 @@ def grid(space: Space) -> list[dict[str, Value]]:
 
 
 def apply(recipe: Recipe, params: Mapping[str, Value]) -> Recipe:
-    """The base recipe with a trial's choices. Raises UsageError for a path or value that it does not have."""
+    """The base recipe with a trial's choices. Raises UsageError for a path or value that it does not have.
+
+    Paths joined by + are set together, each to its part of the value.
+    """
     from mirada.models.recipes import override
 
-    for path, value in params.items():
-        recipe = override(recipe, path, list(value) if isinstance(value, tuple) else value)
+    for joined, value in params.items():
+        paths = joined.split("+")
+        parts = value if len(paths) > 1 and isinstance(value, tuple) else (value,)
+        if len(parts) != len(paths):
+            raise UsageError(msg("{path} needs {n} values together; got {got}.", path=joined, n=len(paths), got=value))
+        for path, part in zip(paths, parts, strict=True):
+            recipe = override(recipe, path.strip(), list(part) if isinstance(part, tuple) else part)
     return recipe
 
 
 def check_axes(space: Space, recipe: Recipe) -> None:
     """Try the ends of every axis on the recipe. Raises UsageError, naming the nearest field for an unknown one."""
+    recipe = apply(recipe, space.fixed)
     for path, axis in space.axes.items():
         ends = axis.values if isinstance(axis, Choice) else (_number(axis, axis.low), _number(axis, axis.high))
         for value in ends:
@@ -177,6 +189,7 @@ class _Document(_Strict):
     evaluation: StrictStr = "val"
     strategy: _Strategy = Field(default_factory=_Strategy)
     halving: _Halving | None = None
+    fixed: dict[str, _Plain | list[_Plain]] = Field(default_factory=dict)
     space: Annotated[dict[str, _Range | list[_Plain | list[_Plain]]], Field(min_length=1)]
 
 

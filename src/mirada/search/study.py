@@ -56,6 +56,7 @@ def search(
     Raises UsageError for an axis that the recipe does not have, or a folder that holds another search.
     """
     check_axes(space, recipe)
+    recipe = apply(recipe, space.fixed)
     began = time.perf_counter()
     hunt = _Search(space, recipe, runner, Journal(folder, space, data=runner.mark), progress or Silent())
     np.save(folder / LABELS, runner.labels)

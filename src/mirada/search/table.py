@@ -84,7 +84,7 @@ def table_cells(rows: Sequence[Row]) -> list[list[object]]:
     """The table for people, for `cli.output.table`."""
     return [
         [
-            row.number, *(plain(value) for value in row.params.values()), round(row.accuracy.value, 4),
+            row.number, *(plain(_first(path, value)) for path, value in row.params.items()), round(row.accuracy.value, 4),
             f"{row.accuracy.low:.4f}–{row.accuracy.high:.4f}", row.epochs, row.best_epoch, round(row.seconds, 1),
             row.n_parameters, str(against(row)),
         ]
@@ -103,6 +103,11 @@ def against(row: Row) -> Message:
     if row.verdict == "b better":  # a trial left behind may still be ahead of the winner, or the metric is the loss
         return msg("better (p = {p:.2g})", p=row.p_value)
     return msg("worse (p = {p:.2g})", p=row.p_value)
+
+
+def _first(path: str, value: Value) -> Value:
+    """Of paths that go together, the first one's value tells them apart."""
+    return value[0] if "+" in path and isinstance(value, tuple) else value
 
 
 def plain(value: Value) -> str:
@@ -143,9 +148,10 @@ def _answers(result: SearchResult, number: int) -> NDArray[np.float32]:
 
 
 def _short(path: str, axes: object) -> str:
-    """The last part of a path, where no other axis ends so."""
+    """The last part of a path (of the first, where several go together), where no other axis ends so."""
+    path = path.split("+")[0]
     name = path.rsplit(".", 1)[-1]
-    others = [other for other in list(axes) if other != path]  # type: ignore[call-overload]
+    others = [other for other in list(axes) if other.split("+")[0] != path]  # type: ignore[call-overload]
     return path if any(str(other).rsplit(".", 1)[-1] == name for other in others) else name
 
 

@@ -34,6 +34,7 @@ from mirada.training.schedules import rate_at
 from mirada.training.stopping import improvements, monitored
 from mirada.types import PreprocessSpec
 
+PRECISIONS = ("auto", "int8", "bf16", "f32")
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SAVE_EVERY_S = 20.0
 JUDGED_AT_ONCE = 1000
@@ -149,7 +150,23 @@ def train_many(
 
 
 def choose_precision(options: ManyOptions) -> ManyPrecision:
-    """What "auto" is here: int8 where the processor multiplies it faster, bf16 where it has that, else float32."""
+    """What "auto" is here: int8 where the processor multiplies it faster, bf16 where it has that, else float32.
+
+    Raises UsageError for another name, and for int8 where the processor has no instructions for it.
+    """
+    if options.precision not in PRECISIONS:
+        raise UsageError(
+            msg(
+                "The {name} must be one of {allowed}; got {given}.",
+                name="precision",
+                allowed=", ".join(PRECISIONS),
+                given=options.precision,
+            )
+        )
+    if options.precision == "int8" and (options.device != "cpu" or not torch.cpu._is_vnni_supported()):
+        raise UsageError(
+            msg("This processor does not multiply int8 (VNNI)."), msg("Leave the precision at auto, or take f32.")
+        )
     if options.precision != "auto":
         return options.precision
     if options.device != "cpu":
