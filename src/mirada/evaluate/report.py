@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from mirada.evaluate import charts, views
+from mirada.evaluate.training_curves import TrainingCurves, training_part
 from mirada.evaluate.words import count, decimal, percent, texts
 from mirada.messages import Message, current_language, use_language
 from mirada.types import EvalReport, Rejected
@@ -30,7 +31,7 @@ class ReportContext:
     """What a report tells beyond the figures; what is left empty is left out.
 
     `n` is photographs by subset, `seconds` by stage; `histogram` is (low, high, right, wrong) for each bar of
-    scores, and is taken from the calibration bins where it is not given.
+    scores, and is taken from the calibration bins where it is not given. `training`: of a network, epoch by epoch.
     """
 
     model_name: str = ""
@@ -48,6 +49,7 @@ class ReportContext:
     rejected: Sequence[Rejected] = ()
     notes: Sequence[Message | str] = ()
     histogram: Sequence[tuple[float, float, int, int]] = ()
+    training: TrainingCurves | None = None
 
 
 def write_html(
@@ -64,7 +66,7 @@ def write_html(
     Returns `path`. Raises StorageError.
     """
     page = render_html(report, context=context, thumbnails=thumbnails, heatmaps=heatmaps, language=language)
-    return _write(Path(path), page)
+    return write_page(Path(path), page)
 
 
 def render_html(
@@ -76,22 +78,27 @@ def render_html(
     language: str | None = None,
 ) -> str:
     """The page as text, in `language` ("en", "es"; None: the one in force)."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     told = context or ReportContext()
     with use_language(language or current_language()):
-        environment = Environment(
-            loader=FileSystemLoader(TEMPLATES),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        style = _style()
-        values = _values(report, told, list(views.worst_cards(report.worst, thumbnails or {}, heatmaps or {})))
-        return environment.get_template("report.html").render(
-            style=style, style_hash=_hash(style), lang=current_language(), text=texts(), **values
-        )
+        worst = list(views.worst_cards(report.worst, thumbnails or {}, heatmaps or {}))
+        return render_page("report.html", _values(report, told, worst))
+
+
+def render_page(template: str, values: Mapping[str, object]) -> str:
+    """A page of `TEMPLATES` in the language in force, with the report's style and fixed words beside `values`."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = _style()
+    return environment.get_template(template).render(
+        style=style, style_hash=_hash(style), lang=current_language(), text=texts(), **values
+    )
 
 
 def _values(report: EvalReport, told: ReportContext, worst: Sequence[views.WorstCard]) -> dict[str, object]:
@@ -122,6 +129,7 @@ def _values(report: EvalReport, told: ReportContext, worst: Sequence[views.Worst
         "histogram": charts.histogram(bars, x_label=text["score"], title=text["distribution"]),
         "worst": worst,
         "has_heat": any(card.heat for card in worst),
+        "training": training_part(told.training),
         "rejected": views.rejected_rows(told.rejected) if told.rejected else None,
         "notes": list(dict.fromkeys([*report.notes, *(str(note) for note in told.notes)])),
     }
@@ -199,16 +207,18 @@ def _context_json(told: ReportContext) -> Json:
         "created_at": told.created_at,
         "rejected": rejected,
         "notes": [str(note) for note in told.notes],
+        "training": None if told.training is None else asdict(told.training),
     }
 
 
 def write_json(path: Path | str, report: EvalReport, *, context: ReportContext | None = None) -> Path:
     """Write `report_json` as UTF-8. Returns `path`. Raises StorageError."""
     text = json.dumps(report_json(report, context=context), ensure_ascii=False, indent=1, allow_nan=False)
-    return _write(Path(path), text + "\n")
+    return write_page(Path(path), text + "\n")
 
 
-def _write(target: Path, text: str) -> Path:
+def write_page(target: Path, text: str) -> Path:
+    """Write `text` as UTF-8, making the folder. Returns `target`. Raises StorageError."""
     with storage_errors(target):
         if not target.parent.exists():
             target.parent.mkdir(parents=True)

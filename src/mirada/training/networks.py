@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from mirada.embed.backbone import Backbone, file_sha256
 from mirada.embed.embed import Failure
 from mirada.engine.base import Progress, Silent
 from mirada.errors import NotEnoughData, UsageError
+from mirada.evaluate.training_curves import StageSpan
 from mirada.messages import Message, msg, msg_n
 from mirada.models.base import Network
 from mirada.models.counting import count_parameters
@@ -102,6 +104,7 @@ def train_network(
         backbone=backbone,
         layer=head_of(fitted.network),
         curves=tuple(curve_points(fitted.history)),
+        stages=stage_spans(fitted.history),
         best_epoch=fitted.best_epoch,
         n_epochs=len(fitted.history),
         stop_reason=fitted.stop_reason,
@@ -121,6 +124,14 @@ def curve_points(history: Iterable[EpochRecord]) -> list[CurvePoint]:
         for name in _CURVES
         if (value := getattr(record, name)) is not None
     ]
+
+
+def stage_spans(history: Iterable[EpochRecord]) -> tuple[StageSpan, ...]:
+    """The stages in their order with their epochs; two of one name that follow each other are one."""
+    return tuple(
+        StageSpan(name, records[0].epoch, records[-1].epoch)
+        for name, records in ((name, list(part)) for name, part in groupby(history, key=lambda record: record.stage))
+    )
 
 
 def load_trained(folder: Path, document: str, *, n_classes: int, grey: bool = False) -> Network:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mirada.embed.backbone import Backbone
 from mirada.engine.base import Engine
+from mirada.evaluate.training_curves import StageSpan
 from mirada.imaging.decode import Limits
 from mirada.messages import Message
 from mirada.models.recipe import Recipe
@@ -50,7 +51,7 @@ class Supply:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """One figure of one epoch, counted from 0 through all stages."""
+    """One figure of one epoch, counted from 1 through all stages."""
 
     name: str
     step: int
@@ -64,6 +65,7 @@ class TrainedNetwork:
     backbone: Backbone
     layer: tuple[NDArray[np.float32], NDArray[np.float32]]
     curves: tuple[CurvePoint, ...]
+    stages: tuple[StageSpan, ...]
     best_epoch: int
     n_epochs: int
     stop_reason: str

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from mirada.errors import DecodeError
 from mirada.evaluate.report import ReportContext, write_html, write_json
+from mirada.evaluate.training_curves import TrainingCurves
 from mirada.imaging.thumbnail import make_thumbnail
 from mirada.sources.reader import PhotoReader
+from mirada.training.trained import TrainedNetwork
 from mirada.types import EvalReport
 
 THUMBNAIL_SIDE = 224
@@ -27,6 +29,16 @@ def write_report(
     write_html(path, report, context=context, thumbnails=_thumbnails(report), heatmaps=heatmaps)
     write_json(path.with_suffix(".json"), report, context=context)
     return path
+
+
+def training_curves(trained: TrainedNetwork | None) -> TrainingCurves | None:
+    """What the report shows of a network's training; None for a head."""
+    if trained is None:
+        return None
+    figures: dict[str, list[tuple[int, float]]] = {}
+    for point in trained.curves:
+        figures.setdefault(point.name, []).append((point.step, point.value))
+    return TrainingCurves(figures=figures, stages=trained.stages, best_epoch=trained.best_epoch)
 
 
 def _thumbnails(report: EvalReport) -> Mapping[str, bytes]:

@@ -27,7 +27,7 @@ from mirada.workflow.data import Added, Dataset, add, load_dataset, open_source
 from mirada.workflow.learning import Learned, Way, Work
 from mirada.workflow.material import Material
 from mirada.workflow.mirroring import mirror_run
-from mirada.workflow.reporting import write_report
+from mirada.workflow.reporting import training_curves, write_report
 from mirada.workflow.resuming import check_resumed, resumed_request, save_request
 from mirada.workflow.runs import Stopwatch, TestPredictions, environment, git_sha, new_run_id, save_predictions
 from mirada.workflow.second_opinion import After, SecondOpinion, second_opinion
@@ -197,7 +197,7 @@ class _Training:
         self.notes.insert(0, verdict.message)
         opinion = self._second_opinion(run, bundle, material, predictions)
         self.clock.lap("bundle")
-        report_path = self._report(material, bundle, head, reports["test"])
+        report_path = self._report(learned, bundle, reports["test"])
         self.clock.lap("report")
         run = replace(run, status="done", stop_reason=learned.stop_reason, seconds=self.clock.total())
         self.catalog.save_run(run)
@@ -296,15 +296,15 @@ class _Training:
         self.notes[1:1] = asked.notes
         return asked.opinion
 
-    def _report(self, material: Material, bundle: Bundle, head: Head, report: EvalReport) -> Path:
-        source = self.source
+    def _report(self, learned: Learned, bundle: Bundle, report: EvalReport) -> Path:
+        source, head = self.source, learned.head
         context = ReportContext(
             model_name=bundle.name,
             model_version=bundle.version,
             backbone=bundle.backbone,
             dataset_id=bundle.dataset_id,
             source=source or str(self.workspace.path),
-            n=material.counts(),
+            n=learned.material.counts(),
             seed=self.seed,
             precision=bundle.precision,
             seconds=self.clock.seconds,
@@ -312,6 +312,7 @@ class _Training:
             reject_threshold=head.reject_threshold,
             rejected=tuple(self.catalog.rejected(source)),
             notes=tuple(self.notes),
+            training=training_curves(learned.trained),
         )
         return write_report(self.workspace.runs_path / self.run_id / "report.html", report, context)
 
