@@ -251,6 +251,14 @@ def test_the_average_is_what_is_judged_and_kept(data: LoopData) -> None:
     assert float(loss) == pytest.approx(fitted.history[-1].val_loss, rel=1e-5)
 
 
+def test_val_is_judged_when_it_is_its_turn(few: LoopData) -> None:
+    stage = Stage(epochs=5, batch_size=8, restore_best=False)
+    ways = [(stage, 2), (stage, 100), (replace(stage, patience=9), 2)]
+    runs = [fit(mlp(), few, recipe(plan), options=replace(F32, judge_every=every)) for plan, every in ways]
+    judged = [[record.epoch for record in run.history if record.val_accuracy is not None] for run in runs]
+    assert judged == [[2, 4, 5], [5], [1, 2, 3, 4, 5]]
+
+
 def test_class_weights_and_their_loss() -> None:
     labels = np.array([0, 0, 0, 1], dtype=np.int64)
     weights = class_weights(labels, 2)
@@ -311,7 +319,7 @@ def test_rmsprop_is_keras_own() -> None:
 def test_muon_takes_the_hidden_matrices_alone() -> None:
     network = Tiny()
     assert [id(weight) for weight in hidden_matrices(network)] == [id(network.second[0].weight)]
-    groups = [{"params": list(network.parameters()), "lr": 0.02}]
+    groups = [{"params": [param], "lr": 0.02, "weight_decay": 0.0} for param in network.parameters()]
     muon, adam = make_optimizers(network, Stage(optimizer="muon", lr=0.02), groups)
     assert [len(group["params"]) for group in muon.param_groups] == [1]
     assert [(len(group["params"]), group["lr"]) for group in adam.param_groups] == [(7, pytest.approx(0.002))]

@@ -29,6 +29,12 @@ class Machine:
         """Whether work is queued there, so that looking at a result waits for it."""
         return bool(self.device.type == "cuda")
 
+    def seed(self, value: int) -> None:
+        """Seed dropout. Not by torch.manual_seed, which keeps a stack trace of every call where there is no GPU."""
+        torch.default_generator.manual_seed(value)
+        if self.on_gpu:
+            torch.cuda.manual_seed(value)
+
     def autocast(self) -> AbstractContextManager[object]:
         """The block in which layers compute in this machine's format."""
         context: AbstractContextManager[object] = torch.autocast(

@@ -33,10 +33,10 @@ from mirada.training.optim import make_optimizers, optimizer_tensors, restore_op
 from mirada.training.outcome import ALL_EPOCHS, EARLY, PAUSED, EpochRecord, FitOptions, Fitted, LoopData, StageStop
 from mirada.training.resources import ResourceWatch
 from mirada.training.schedules import rate_at, side_at
-from mirada.training.stopping import has_stalled, improvements, monitored
+from mirada.training.stopping import has_stalled, improvements, monitored, needs_monitor
 
 LOOK_EVERY = 50  # steps between looks at a GPU's losses: each look waits for its queue
-PREPARED_PIXELS = 5000 * 32 * 32  # what `Network.prepare` is shown
+PREPARED_PIXELS = 1000 * 32 * 32  # what `Network.prepare` is shown
 
 
 def fit(network: Network, data: LoopData, recipe: Recipe, *, options: FitOptions | None = None) -> Fitted:
@@ -179,7 +179,7 @@ class Run:
 
     def learn(self, stage: Stage, batch: Batch) -> torch.Tensor:
         """Add the batch's part of the step's gradient; gives its part of the step's loss."""
-        torch.manual_seed(self.options.seed + batch.draw)  # dropout, by the place in the run
+        self.machine.seed(self.options.seed + batch.draw)  # dropout, by the place in the run
         with self.machine.autocast():
             logits = self.forward(batch.x)
         loss = sum_of_losses(logits, batch.targets, smoothing=stage.label_smoothing, weights=self.class_weights)
@@ -267,7 +267,7 @@ class Run:
     def judged(self, stage: Stage) -> EpochRecord:
         """The epoch's record; its weights are put aside where it is the best so far."""
         network = self.network if self.average is None else self.average.network
-        train_loss, (val_loss, val_accuracy) = float(self.losses.mean()), self.measured(network)
+        train_loss, (val_loss, val_accuracy) = float(self.losses.mean()), self.measured(stage, network)
         if val_loss is not None and math.isnan(val_loss):
             raise diverged(stage.name, len(self.history) + 1, self.n_steps, self.checkpoint)
         usage = self.watch.usage()
@@ -283,9 +283,11 @@ class Run:
             self.best = {name: value.detach().clone() for name, value in network.state_dict().items()}
         return replace(record, is_best=True)
 
-    def measured(self, network: Network) -> tuple[float | None, float | None]:
-        """Log loss and accuracy on val."""
-        if self.val is None:
+    def measured(self, stage: Stage, network: Network) -> tuple[float | None, float | None]:
+        """Log loss and accuracy on val, where it is its turn."""
+        epoch = self.at.epoch + 1
+        skipped = epoch % self.options.judge_every != 0 and epoch < stage.epochs and not needs_monitor(stage)
+        if self.val is None or skipped:
             return None, None
         store, labels = self.val
         return judge(network, store, labels, machine=self.machine, tta=self.recipe.tta)

@@ -104,7 +104,7 @@ def make_optimizers(network: Network, stage: Stage, groups: Sequence[Mapping[str
     Defaults are Keras' where the recipe says nothing (Adam's epsilon 1e-7, RMSprop); `stage.momentum` is that of SGD
     (Nesterov's) and of Muon. Muon takes the matrices between the first layer and the head, AdamW the rest.
     """
-    own: Groups = [dict(group) for group in groups]
+    own = merged(groups)
     decay, lr = stage.weight_decay, stage.lr
     if stage.optimizer == "muon":
         matrices, rest = _split(own, hidden_matrices(network))
@@ -126,6 +126,15 @@ def hidden_matrices(network: Network) -> list[nn.Parameter]:
     return [layer.weight for layer in layers[1:] if layer is not network.head and getattr(layer, "groups", 1) == 1]
 
 
+def merged(groups: Sequence[Mapping[str, object]]) -> Groups:
+    """Groups of the same rate and weight decay as one: an optimiser's fused step is paid once a group."""
+    found: dict[tuple[object, object], list[nn.Parameter]] = {}
+    for group in groups:
+        params: list[nn.Parameter] = group["params"]  # type: ignore[assignment]
+        found.setdefault((group["lr"], group["weight_decay"]), []).extend(params)
+    return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in found.items()]
+
+
 def _split(groups: Groups, wanted: Sequence[nn.Parameter]) -> tuple[Groups, Groups]:
     """The groups with the wanted parameters alone, and with the others; the others at `BESIDE_MUON` of the rate."""
     known = {id(param) for param in wanted}
@@ -134,8 +143,7 @@ def _split(groups: Groups, wanted: Sequence[nn.Parameter]) -> tuple[Groups, Grou
         params: list[nn.Parameter] = list(group["params"])  # type: ignore[call-overload]
         inside.append({**group, "params": [param for param in params if id(param) in known]})
         outside.append({**group, "params": [param for param in params if id(param) not in known]})
-        if "lr" in group:
-            outside[-1]["lr"] = BESIDE_MUON * float(str(group["lr"]))
+        outside[-1]["lr"] = BESIDE_MUON * float(str(group["lr"]))
     return [group for group in inside if group["params"]], [group for group in outside if group["params"]]
 
 

@@ -93,7 +93,8 @@ class FitOptions:
     `folder`: where the checkpoint lies (None: there is none); it is written after every `checkpoint_epochs` epochs
     and every `checkpoint_steps` steps (0: at ends of epochs alone). `on_epoch` is told of every new epoch, after its
     checkpoint; where it gives True, training pauses there. `threads`: of torch on the processor (0: as it is).
-    `prefetch`: the next batch is made in a thread while one is learned from.
+    `prefetch`: the next batch is made in a thread while one is learned from. `judge_every`: val is judged every so many
+    epochs and after the last; in a stage that depends on its monitor, always.
     """
 
     seed: int = 0
@@ -105,6 +106,7 @@ class FitOptions:
     on_epoch: Callable[[EpochRecord], bool | None] | None = None
     threads: int = 0
     prefetch: bool = True
+    judge_every: int = 1
     progress: Progress = field(default_factory=Silent)
 
 
