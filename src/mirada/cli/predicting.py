@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,6 +17,7 @@ from mirada.messages import msg
 
 if TYPE_CHECKING:
     from mirada.predict.runtime import Predictor
+    from mirada.predict.tables import Row
 
 PRECISIONS = click.Choice(["auto", "bf16", "f32"])
 
@@ -62,6 +63,10 @@ def model_option(function: Callable[..., Any]) -> Callable[..., Any]:
     metavar="FILE",
     help=str(msg("Weights of that network (.safetensors).")),
 )
+@click.option(
+    "--heatmap", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+    help=str(msg("Also draw into FOLDER what spoke for each answer; for a network trained here.")),
+)  # fmt: skip
 @click.pass_context
 @json_option
 def predict(
@@ -75,15 +80,20 @@ def predict(
     imagenet: bool,
     backbone: str | None,
     weights: Path | None,
+    heatmap: Path | None,
     as_json: bool,
 ) -> None:
     """Answer on the terminal, or into a file."""
     from mirada.predict.batch import predict_rows, predict_to_file
 
+    if heatmap is not None and (imagenet or output is not None):
+        raise UsageError(msg("--heatmap goes with a model and without -o: it is for a few photographs."))
     predictor = _predictor(ctx, model, precision, network=(backbone, weights) if imagenet else None)
     stdin = cast(BufferedReader, sys.stdin.buffer)
     if output is None:
         rows = predict_rows(inputs, predictor, top_k=top_k, progress=progress(), stdin=stdin)
+        if heatmap is not None:
+            rows = iter(_drawn(ctx.obj, predictor, rows, heatmap))
         if as_json:
             print_json(list(rows))
         else:
@@ -137,6 +147,17 @@ def _predictor(
     from mirada.workflow.zero_shot import zero_shot
 
     return zero_shot(*network, precision=precision, progress=progress())
+
+
+def _drawn(settings: Settings, predictor: Predictor, rows: Iterator[Row], folder: Path) -> list[Row]:
+    """The rows, once a picture of each answer is in `folder`."""
+    from mirada.workflow.heatmaps import write_heatmaps
+
+    kept = list(rows)
+    answered = [(str(row["uri"]), str(row["label"])) for row in kept if row["label"] is not None]
+    written = write_heatmaps(settings.open(), predictor.bundle, answered, folder)
+    progress().note(msg("{n} heatmaps are in {path}.", n=len(written), path=folder))
+    return kept
 
 
 def bundle_path(settings: Settings, model: str) -> Path:

@@ -13,6 +13,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,23 @@ def heatmap_pictures(
         picture.save(out, "JPEG", quality=JPEG_QUALITY)
         made.append(out.getvalue())
     return made
+
+
+def pictures_of_run(
+    folder: Path,
+    document: str,
+    images: NDArray[np.uint8],
+    classes: NDArray[np.integer],
+    *,
+    n_classes: int,
+    grey: bool = False,
+    side: int = 224,
+) -> list[bytes]:
+    """`heatmap_pictures` by the network that a run kept in its `folder`; document: the run's recipe as JSON."""
+    from mirada.training.networks import load_trained
+
+    network = load_trained(folder, document, n_classes=n_classes, grey=grey)
+    return heatmap_pictures(network, images, classes, side=side)
 
 
 @cache
