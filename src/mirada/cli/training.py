@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from mirada.cli.curves import measure_curve
 from mirada.cli.data import add_lines
 from mirada.cli.output import Result, Settings, per_cent, progress, speaks, table
 from mirada.cli.predicting import model_option
@@ -80,18 +81,30 @@ _device = click.option(
 @_epochs
 @_device
 @click.option("--resume", metavar="RUN", help=str(msg("Go on with a run that was interrupted.")))
+@click.option(
+    "--learning-curve", is_flag=True,
+    help=str(msg("Train on growing parts of train and say what more photographs would bring; registers no model.")),
+)  # fmt: skip
+@click.option(
+    "--html", type=click.Path(path_type=Path), metavar="FILE",
+    help=str(msg("With --learning-curve: write its page to FILE.")),
+)  # fmt: skip
 @_precision
 @_seed
 @click.pass_obj
 @speaks
-def train(settings: Settings, *, fmt: str | None, **options: Any) -> Result:
-    """The main job."""
+def train(settings: Settings, *, fmt: str | None, learning_curve: bool, html: Path | None, **options: Any) -> Result:
+    """The main job, or the learning curve of what it would train."""
     from mirada.workflow.data import open_source
     from mirada.workflow.subsetting import refuse_both
     from mirada.workflow.train import TrainRequest
     from mirada.workflow.train import train as run
 
     refuse_both(options["source"], options["subset"])
+    if html is not None and not learning_curve:
+        raise UsageError(
+            msg("--html belongs to --learning-curve."), msg("The report of a training is always written; see its path.")
+        )
     if options["resume"] is not None and options["source"] is not None:
         raise UsageError(
             msg("--resume goes on with what the run was asked; it takes no SOURCE."),
@@ -102,7 +115,10 @@ def train(settings: Settings, *, fmt: str | None, **options: Any) -> Result:
     else:
         open_source(options["source"], fmt=fmt, labels=options["labels"])  # a slip should leave no folder behind
         workspace = settings.create()
-    result = run(workspace, TrainRequest(format=fmt, **options), progress=progress())
+    request = TrainRequest(format=fmt, **options)
+    if learning_curve:
+        return measure_curve(workspace, request, html)
+    result = run(workspace, request, progress=progress())
     added = add_lines(result.added.report) if result.added else []
     return Result(train_document(result), [*added, *train_lines(result, settings.workspace_path)])
 

@@ -256,10 +256,19 @@ def _verdict(furthest: Forecast, forecasts: Sequence[Forecast], n_test: int) -> 
 
 
 def _rise(forecast: Forecast) -> Message:
+    accuracy = forecast.accuracy
+    values = {
+        "n": count(forecast.n), "accuracy": percent(accuracy.value), "low": percent(accuracy.low),
+        "high": percent(accuracy.high), "points": decimal(100 * forecast.gain.value, 1),
+    }  # fmt: skip
+    if forecast.times == 2:
+        return msg(
+            "With twice the photographs ({n}) about {accuracy} would be right ({low} to {high}): {points} points more.",
+            **values,
+        )
     return msg(
-        "With {times} times the photographs ({n}) about {accuracy} of test would be right ({low} to {high}): "
-        "{points} points more.",
-        times=forecast.times, n=count(forecast.n), accuracy=percent(forecast.accuracy.value),
-        low=percent(forecast.accuracy.low), high=percent(forecast.accuracy.high),
-        points=decimal(100 * forecast.gain.value, 1),
-    )  # fmt: skip
+        "With {times} times the photographs ({n}) about {accuracy} would be right ({low} to {high}): {points} points "
+        "more.",
+        times=forecast.times,
+        **values,
+    )

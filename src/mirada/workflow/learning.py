@@ -105,11 +105,19 @@ class HeadWay:
 
     def learn(self, work: Work) -> Learned:
         """Embed every photograph, fit on train, calibrate on val."""
-        embedded = embed(
+        return self.learn_on(self.embedded(work), work)
+
+    def embedded(self, work: Work) -> Embedded:
+        """Embeddings of every photograph."""
+        made = embed(
             work.workspace, work.data.samples, self.backbone,
             precision=self.precision, flips=self.flips, progress=work.progress,
         )  # fmt: skip
         work.clock.lap("embed")
+        return made
+
+    def learn_on(self, embedded: Embedded, work: Work) -> Learned:
+        """Fit on train, calibrate on val."""
         material = Material(work.data, work.divided, embedded, self.backbone)
         X, y, groups = material.training_part()
         head = fit_head(
