@@ -6,8 +6,9 @@ Ours: `government-fast` (successive halving that goes on from the paused epoch) 
 Theirs: the same 27 points, batch, order of magnitude of rates, photographs and val, by Optuna's GridSampler and
 HyperbandPruner, trained by autograd in float32 with torch's default threads, from normalised floats in memory.
 Printed: seconds until the best val accuracy so far reaches the same figure, and their ratio. That figure is the
-grid's winner less half a point with --grid or --target; else what both reach. --grid also times the whole grid of 27 ×
-50 epochs and prints its table. --quick: 4,000 photographs, 4 epochs. Decoding is in neither time. Keep the machine idle.
+grid's winner less half a point with --grid, or --target; else what both reach. --grid also times the whole grid of
+27 × 50 epochs and prints its table. --quick: 4,000 photographs, 4 epochs. Decoding is in neither time. Keep the machine
+idle.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from mirada.models.recipes import load_recipe, override
 from mirada.models.scratch import Mlp
 from mirada.search.halving import Halving
 from mirada.search.runner import ManyRunner, RunnerOptions
-from mirada.search.sampling import distributions, decoded
+from mirada.search.sampling import decoded, distributions
 from mirada.search.space import Space, apply, read_space
 from mirada.search.study import SearchResult, search
 from mirada.search.table import table_cells, table_head, table_rows
@@ -72,14 +73,17 @@ class Clock:
         self.began, self.moments = time.perf_counter(), [Moment(0.0, 0.0)]
 
     def tell(self, accuracy: float) -> None:
+        """An epoch of some network has ended."""
         if accuracy > self.moments[-1].accuracy:
             self.moments.append(Moment(time.perf_counter() - self.began, accuracy))
 
     @property
     def best(self) -> float:
+        """The best accuracy so far."""
         return self.moments[-1].accuracy
 
     def reached(self, accuracy: float) -> float | None:
+        """Seconds until something was as good as that; None: never."""
         return next((moment.seconds for moment in self.moments if moment.accuracy >= accuracy), None)
 
 
@@ -231,9 +235,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.quick:
         args.photos, args.epochs = min(args.photos, 4000), args.epochs or 4
     data = photographs(args.data, args.photos)
-    print(
-        f"{len(data.train[1])} photographs, {len(data.val[1]) if data.val else 0} for val, load {os.getloadavg()[0]:.2f}"
-    )
+    print(f"{args.photos} photographs, a tenth of them for val, load {os.getloadavg()[0]:.2f}")
     target = args.target
     if args.grid:
         result, _ = ours(read_space("government"), base_recipe(args), data, seed=args.seeds[0], threads=args.threads)

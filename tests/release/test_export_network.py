@@ -35,15 +35,10 @@ def _quiet_torch() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def body(kind: str) -> Any:
-    """Photographs (n, 3, 32, 32) to features: every kind of layer that our networks are made of."""
-    import timm
+def body() -> Any:
+    """Photographs (n, 3, 32, 32) to features: layers in orders that our own networks do not have."""
     from torch import nn
 
-    if kind == "vit":
-        return timm.create_model("vit_tiny_patch16_224", img_size=SIDE, num_classes=0, depth=3)
-    if kind == "mlp":
-        return nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 64), nn.Tanh(), nn.Dropout(0.5))
     return nn.Sequential(
         nn.Conv2d(3, 12, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(12), nn.MaxPool2d(2), nn.Dropout(0.3),
         nn.Conv2d(12, 24, 3, stride=2, bias=False), nn.BatchNorm2d(24), nn.GELU(), nn.Dropout2d(0.3),
@@ -56,13 +51,14 @@ def network(kind: str, seed: int = 0) -> Any:
     import torch
     from torch import nn
 
-    from mirada.models.base import Network
+    from mirada.models.base import Network, Photographs
+    from mirada.models.registry import create_model
 
     class Small(Network):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.preprocess = PreprocessSpec(input_size=SIDE, resize=SIDE, mean=(0.5, 0.45, 0.4), std=(0.2, 0.25, 0.3))
-            self.body = body(kind)
+            self.body = body()
             with torch.inference_mode():
                 self.body.eval()
                 width = self.body(torch.zeros(1, 3, SIDE, SIDE)).shape[1]
@@ -73,13 +69,22 @@ def network(kind: str, seed: int = 0) -> Any:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = Small()
+        if kind == "odd":
+            made: Network = Small()
+        else:
+            hidden = (64,) if kind == "mlp" else ()
+            made = create_model(kind, n_classes=N_CLASSES, input_size=SIDE, hidden=hidden, dropout=0.3, seed=seed)
         for module in made.modules():
             if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                 module.running_mean.normal_()
                 module.running_var.uniform_(0.5, 2)
                 module.weight.data.uniform_(0.5, 1.5)
                 module.bias.data.normal_()
+    # A random head says nearly the same of every photograph; a trained one does not.
+    with torch.no_grad():
+        logits = made.eval()(Photographs(made.preprocess)(torch.from_numpy(photographs(32, seed=7))))
+        made.head.weight /= logits.std(0).mean()
+        made.head.bias -= (logits / logits.std(0).mean()).mean(0)
     # As the loop leaves it.
     return made.train().to(memory_format=torch.channels_last)
 
@@ -102,7 +107,7 @@ def probs_of(made: Any, images: np.ndarray, temperature: float = 1.0) -> np.ndar
     return softmax(logits.numpy(), temperature)
 
 
-@pytest.mark.parametrize("kind", ["cnn", "vit", "mlp"])
+@pytest.mark.parametrize("kind", ["odd", "cifar10_cnn", "vit_tiny_patch16_224", "mlp"])
 def test_the_bundle_of_a_network_predicts_as_it_does(kind: str, tmp_path: Path) -> None:
     import onnx
 
@@ -117,8 +122,8 @@ def test_the_bundle_of_a_network_predicts_as_it_does(kind: str, tmp_path: Path) 
     model = onnx.load(backbone.onnx_path)
     assert {item.key: item.value for item in model.metadata_props}["mirada.trained_on"] == "run 1"
     assert not {"Dropout", "RandomUniformLike", "RandomNormalLike"} & {node.op_type for node in model.graph.node}
-    # One norm stands behind a ReLU and cannot be folded; the other two are.
-    assert sum(node.op_type == "BatchNormalization" for node in model.graph.node) == (kind == "cnn")
+    if kind == "odd":  # one norm stands behind a ReLU and cannot be folded; the other two are
+        assert sum(node.op_type == "BatchNormalization" for node in model.graph.node) == 1
     head = Head((head_of(made),), CLASSES, temperature=1.3)
     assert head.layers[0][0].shape == (backbone.dim, N_CLASSES)
     images = photographs(40)
@@ -132,7 +137,7 @@ def test_the_bundle_of_a_network_predicts_as_it_does(kind: str, tmp_path: Path) 
     for fresh in (photographs(25, seed=5), noise):
         got, wanted = predictor.predict_inputs(fresh), probs_of(made, fresh, 1.3)
         assert np.abs(got - wanted).max() <= 1e-3
-        assert np.ptp(wanted, axis=0).max() > 0.01  # the answers depend on the photograph
+        assert np.ptp(wanted, axis=0).max() > 0.1  # the answers depend on the photograph
 
 
 def test_a_network_that_draws_lots_is_refused(tmp_path: Path) -> None:

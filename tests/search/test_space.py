@@ -50,7 +50,7 @@ def test_every_shipped_space_can_be_read(name: str) -> None:
 
 def test_the_fast_space_is_the_reports_by_halving() -> None:
     assert read_space("government-fast").axes == read_space("government").axes
-    assert read_space("government-fast").halving == Halving(min_epochs=2, eta=3)
+    assert read_space("government-fast").halving == Halving(min_epochs=2, eta=4)
 
 
 def test_choices_and_ranges() -> None:

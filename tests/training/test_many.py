@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from mirada.errors import UsageError
 from mirada.models.base import Photographs
+from mirada.models.freezing import parameter_groups
 from mirada.models.recipe import Augment, ModelSpec, Recipe, Stage
 from mirada.models.scratch import Mlp
 from mirada.training.feed import epoch_rows
@@ -52,7 +53,7 @@ def plain_loop(spec: ManySpec, photographs: LoopData, steps: int) -> Mlp:
     (images, labels), stage = photographs.train, spec.stage
     network = Mlp(n_classes=3, input_size=8, hidden=spec.hidden, activation=spec.activation, seed=spec.seed)
     normalise = Photographs(network.preprocess)
-    optimizer = make_optimizers(network, stage, [{"params": list(network.parameters())}])[0]
+    optimizer = make_optimizers(network, stage, parameter_groups(network, stage))[0]
     order = epoch_rows(labels, stage, seed=spec.seed, index=0, epoch=0)
     for rows in np.array_split(order, len(order) // stage.batch_size)[:steps]:
         logits = network(normalise(torch.from_numpy(images[rows])))
@@ -203,3 +204,17 @@ def test_which_recipes_can_be_trained_in_a_group() -> None:
     assert not can_run(replace(recipe, model=ModelSpec(name="cifar10-cnn")))
     with pytest.raises(UsageError, match="augment"):
         spec_of(flipped, seed=0)
+
+
+@no_vnni
+def test_cores_left_by_others_change_nothing() -> None:
+    inputs = prepare_inputs(data(), "int8")
+    one, two = (ManyNetwork(SPEC, inputs, "int8") for _ in range(2))
+    two.threads = 2
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for start in range(0, 192, 48):
+        for network in (one, two):
+            network.learn(inputs.train[start : start + 48], inputs.train_labels[start : start + 48], 1e-3)
+    torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(one.weights, two.weights, strict=True))

@@ -22,14 +22,22 @@ WHITEN_EPS = 5e-4  # added to the variances: directions of pure noise are not bl
 BN_MOMENTUM = 0.4  # of the new statistics: few steps, so the running mean must follow
 
 
+class Norm(nn.BatchNorm2d):  # type: ignore[misc]
+    """A batch norm whose scale stays 1: a buffer, so that nothing ever trains it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, eps=1e-6, momentum=BN_MOMENTUM)
+        del self.weight
+        self.register_buffer("weight", torch.ones(width))
+
+
 class Unit(nn.Module):  # type: ignore[misc]  # torch is not followed by mypy
     """Convolution, batch norm without scale, ReLU; with `residual`, added to its input."""
 
     def __init__(self, n_in: int, n_out: int, *, kernel: int = 3, stride: int = 1, residual: bool = False) -> None:
         super().__init__()
         self.conv = nn.Conv2d(n_in, n_out, kernel, stride, kernel // 2, bias=False)
-        self.norm = nn.BatchNorm2d(n_out, eps=1e-6, momentum=BN_MOMENTUM)
-        self.norm.weight.requires_grad_(False)
+        self.norm = Norm(n_out)
         self.residual = residual
         nn.init.dirac_(self.conv.weight[: min(n_in, n_out)])
 
@@ -69,8 +77,8 @@ class CifarFast(Network):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             n_patch = 3 * patch**2
-            self.whiten = nn.Conv2d(3, n_patch, patch, stride, (patch - stride) // 2)
-            self.whiten.requires_grad_(False)
+            self.stride, self.padding = stride, (patch - stride) // 2
+            self.register_buffer("whiten", nn.init.orthogonal_(torch.empty(n_patch, 3, patch, patch)))
             stages, n_in = [], 2 * n_patch
             for i, (width, depth) in enumerate(zip(widths, depths, strict=True)):
                 first = Unit(n_in, width, kernel=1) if i == 0 else Unit(n_in, width, stride=2)
@@ -83,17 +91,15 @@ class CifarFast(Network):
 
     def prepare(self, x: torch.Tensor) -> None:
         """Set the first layer to the eigenvectors of patches of x (n, 3, S, S), scaled to unit variance."""
-        patches = functional.unfold(x.float(), self.whiten.kernel_size).transpose(1, 2).flatten(0, 1)  # m, 3·p·p
+        patches = functional.unfold(x.float(), self.whiten.shape[2:]).transpose(1, 2).flatten(0, 1)  # m, 3·p·p
         covariance = patches.T @ patches / len(patches)
         variances, vectors = torch.linalg.eigh(covariance)
         rows = (vectors / (variances + WHITEN_EPS).sqrt()).T.flip(0)
-        with torch.no_grad():
-            self.whiten.weight.copy_(rows.view_as(self.whiten.weight))
-            self.whiten.bias.zero_()
+        self.whiten.copy_(rows.view_as(self.whiten))
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """(n, 3, S, S) to (n, widths[-1])."""
-        x = self.whiten(x)
+        x = functional.conv2d(x, self.whiten, stride=self.stride, padding=self.padding)
         x = torch.cat([functional.relu(x), functional.relu(-x)], 1)
         for stage in self.stages:
             x = stage(x)
@@ -101,8 +107,8 @@ class CifarFast(Network):
         return pooled
 
     def blocks(self) -> list[list[nn.Module]]:
-        """The whitening, then each stage."""
-        return [[self.whiten], *([stage] for stage in self.stages)]
+        """Each stage; the whitening before them never learns."""
+        return [[stage] for stage in self.stages]
 
     def heatmap_layer(self) -> nn.Module | None:
         """The last stage."""

@@ -82,14 +82,14 @@ def table_head(result: SearchResult) -> list[Message | str]:
 
 def table_cells(rows: Sequence[Row]) -> list[list[object]]:
     """The table for people, for `cli.output.table`."""
-    return [
-        [
-            row.number, *(plain(_first(path, value)) for path, value in row.params.items()), round(row.accuracy.value, 4),
-            f"{row.accuracy.low:.4f}–{row.accuracy.high:.4f}", row.epochs, row.best_epoch, round(row.seconds, 1),
-            row.n_parameters, str(against(row)),
-        ]
-        for row in rows
-    ]  # fmt: skip
+    return [_cells(row) for row in rows]
+
+
+def _cells(row: Row) -> list[object]:
+    chosen = [plain(_first(path, value)) for path, value in row.params.items()]
+    accuracy, interval = round(row.accuracy.value, 4), f"{row.accuracy.low:.4f}–{row.accuracy.high:.4f}"
+    figures = [row.epochs, row.best_epoch, round(row.seconds, 1), row.n_parameters]
+    return [row.number, *chosen, accuracy, interval, *figures, str(against(row))]
 
 
 def against(row: Row) -> Message:

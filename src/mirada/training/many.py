@@ -19,13 +19,13 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from mirada.errors import UsageError
 from mirada.messages import Message, msg
 from mirada.models.recipe import Augment, Recipe
 from mirada.models.scratch import Mlp, scratch_preprocess
 from mirada.training.feed import epoch_rows, n_steps_of_epoch
+from mirada.training.many_judge import answers, judge
 from mirada.training.many_network import TENSOR_TYPES, Inputs, ManyNetwork, ManyPrecision, ManySpec, columns_first
 from mirada.training.many_state import ManyState, new_state, read_state, save_state
 from mirada.training.outcome import EpochRecord, LoopData
@@ -37,7 +37,6 @@ from mirada.types import PreprocessSpec
 PRECISIONS = ("auto", "int8", "bf16", "f32")
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SAVE_EVERY_S = 20.0
-JUDGED_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +138,7 @@ def train_many(
     files: list[Path | None] = list(states) if states is not None else [None] * len(specs)
     group = _Group(specs, files, inputs, precision, epochs, options)
     before = torch.get_num_threads()
-    threads = max(1, min(options.threads or before, len(specs)))
+    threads = max(1, min(group.threads, len(specs)))
     try:
         with ThreadPoolExecutor(threads) as pool:
             for worker in [pool.submit(group.work) for _ in range(threads)]:
@@ -218,7 +217,8 @@ class _Group:
         self.specs, self.files, self.inputs = specs, files, inputs
         self.precision, self.epochs, self.options = precision, epochs, options
         self.results: dict[int, ManyResult] = {}
-        self._lock = threading.Lock()
+        self.threads = options.threads or torch.get_num_threads()
+        self._lock, self._active = threading.Lock(), 0
         # The widest first, so that no long one is left for the end.
         self._waiting = deque(sorted(range(len(specs)), key=lambda i: -sum(specs[i].hidden)))
 
@@ -230,12 +230,19 @@ class _Group:
                 if not self._waiting:
                     return
                 place = self._waiting.popleft()
-            self.results[place] = self._train(place)
+                self._active += 1
+            try:
+                self.results[place] = self._train(place)
+            finally:
+                with self._lock:
+                    self._active -= 1
 
     def _train(self, place: int) -> ManyResult:
         state, path = self._take_up(place), self.files[place]
         saved, unsaved = time.monotonic(), path is not None and not path.is_file()
         while len(state.history) < min(self.epochs, self.specs[place].stage.epochs) and not state.stalled:
+            # When others have ended, those that are left share the cores.
+            state.network.threads = max(1, self.threads // max(1, self._active))
             record, unsaved = train_epoch(state), True
             if self.options.on_epoch is not None:
                 self.options.on_epoch(place, record)
@@ -286,19 +293,6 @@ def _is_better(state: ManyState, train_loss: float, val_loss: float | None, val_
     return value is not None and improvements(stage, [*monitored(stage, state.history), value])[-1]
 
 
-def judge(network: ManyNetwork) -> tuple[float | None, float | None]:
-    """Mean log loss and accuracy on val, as it is trained; None where there is no val."""
-    inputs = network.inputs
-    if not len(inputs.val):
-        return None, None
-    loss, right = 0.0, 0
-    for x, y in zip(inputs.val.split(JUDGED_AT_ONCE), inputs.val_labels.split(JUDGED_AT_ONCE), strict=True):
-        logits = network.logits(x)
-        loss += float(functional.cross_entropy(logits, y, reduction="sum"))
-        right += int((logits.argmax(1) == y).sum())
-    return loss / len(inputs.val), right / len(inputs.val)
-
-
 def result_of(state: ManyState) -> ManyResult:
     """The result of a network as it stands."""
     network, stage = state.network, state.network.spec.stage
@@ -316,18 +310,6 @@ def result_of(state: ManyState) -> ManyResult:
         paused=len(state.history) < stage.epochs and not state.stalled,
         diverged=state.diverged,
     )
-
-
-def answers(spec: ManySpec, weights: Sequence[torch.Tensor], inputs: Inputs) -> NDArray[np.float32]:
-    """Probabilities (n_val, k) by weights, all in float32: what the exported network says."""
-    activate = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}[spec.activation]
-    parts = []
-    for x in inputs.val.split(JUDGED_AT_ONCE):
-        hidden = x.float() * inputs.scale + inputs.shift
-        for layer in range(0, len(weights) - 2, 2):
-            hidden = activate(functional.linear(hidden, weights[layer], weights[layer + 1]))
-        parts.append(functional.linear(hidden, weights[-2], weights[-1]).softmax(1).cpu().numpy())
-    return np.concatenate(parts) if parts else np.zeros((0, inputs.n_classes), np.float32)
 
 
 def network_of(result: ManyResult) -> Mlp:

@@ -86,7 +86,7 @@ def columns_first(weight: torch.Tensor) -> torch.Tensor:
 
 
 class ManyNetwork:
-    """Weights, optimiser state and buffers of one network; `learn` makes a step."""
+    """Weights, optimiser state and buffers of one network; `learn` makes a step. `threads`: for its int8 products."""
 
     def __init__(
         self, spec: ManySpec, inputs: Inputs, precision: ManyPrecision, *, weights: Sequence[torch.Tensor] | None = None
@@ -98,6 +98,7 @@ class ManyNetwork:
         self.weights = [weight.to(device, torch.float32, copy=True).contiguous() for weight in weights]
         self.moments = first_moments(spec.stage, self.weights)
         self.step = 0
+        self.threads = 1
         self._masks: dict[int, torch.Tensor] = {}
         self._gradients = [torch.empty_like(weight) for weight in self.weights]
         self._ratio = inputs.shift / inputs.scale
@@ -153,8 +154,17 @@ class ManyNetwork:
         return loss
 
     def _first(self, x: torch.Tensor) -> torch.Tensor:
-        product = torch._int_mm(x, self._cast.t()) if self.precision == "int8" else x @ self._cast.t()
+        product = self._whole(x, self._cast.t()) if self.precision == "int8" else x @ self._cast.t()
         return self._activated(torch.mul(product, self._factor).add_(self._offset + self.weights[1]))
+
+    def _whole(self, a: torch.Tensor, b: torch.Tensor, *, out: torch.Tensor | None = None) -> torch.Tensor:
+        """The product of int8 matrices in int32, on `threads` cores: whole numbers come out the same on any number."""
+        if self.threads == 1:
+            return torch._int_mm(a, b, out=out)
+        torch.set_num_threads(self.threads)
+        product = torch._int_mm(a, b, out=out)
+        torch.set_num_threads(1)
+        return product
 
     def _activated(self, z: torch.Tensor) -> torch.Tensor:
         """The activation of z (float32, spent), in the products' type."""
@@ -220,7 +230,7 @@ class ManyNetwork:
             noise = torch.from_numpy(self._bits(delta.shape, 0)).to(delta.device).float().mul_(2**-16).add_(0.5)
             rounded = noise.addcmul_(delta, STEPS / peak).floor_()
             factor = peak / STEPS
-            torch._int_mm(rounded.to(torch.int8).t(), x, out=self._product)
+            self._whole(rounded.to(torch.int8).t(), x, out=self._product)
             gradient.copy_(self._product)
         else:
             narrow = delta.to(self._type)

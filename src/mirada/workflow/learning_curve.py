@@ -23,7 +23,7 @@ from mirada.engine.base import Progress, Silent
 from mirada.errors import NotEnoughData, UsageError
 from mirada.evaluate.learning_curve import LearningCurve, SizeAnswers
 from mirada.evaluate.learning_curve import learning_curve as fit_curve
-from mirada.messages import Message, msg
+from mirada.messages import Message, msg, msg_n
 from mirada.training.folds import group_classes, group_index
 from mirada.workflow.data import Dataset, add, load_dataset, open_source
 from mirada.workflow.embedding import Embedded
@@ -142,20 +142,28 @@ class _Measuring:
             place = folder / f"{part.n}-{part.seed}"
             kept = _kept(place)
             if kept is None:
-                self.display.note(
-                    msg("Training {i} of {n}: {photos} photographs", i=i + 1, n=len(parts), photos=len(part.rows))
-                )
                 work = self._work(data, divided, part, place)
-                if isinstance(way, HeadWay):
-                    embedded = embedded or way.embedded(work)
-                    kept = _keep(place, way.learn_on(embedded, work))
+                if not isinstance(way, HeadWay):
+                    n, photos = len(parts), len(part.rows)
+                    self.display.note(msg("Training {i} of {n}: {photos} photographs", i=i + 1, n=n, photos=photos))
+                    learned = way.learn(work)
                 else:
-                    kept = _keep(place, way.learn(work))
+                    if embedded is None:
+                        embedded = way.embedded(work)
+                        self.display.start(msg("Fitting heads on growing parts"), len(parts) - i)
+                    learned = way.learn_on(embedded, work)
+                    self.display.advance()
+                kept = _keep(place, learned)
             rows, probs = kept
             right[i, rows] = probs.argmax(axis=1) == data.y[rows]
+        self.display.finish()
         judged = np.flatnonzero(np.isfinite(right).all(axis=0))
         if not len(judged):
             raise NotEnoughData(msg("No photograph of test can be read."))
+        if n := len(divided.split.test) - len(judged):
+            self.notes.append(
+                msg_n("{n} test photograph could not be read.", "{n} test photographs could not be read.", n=n)
+            )
         _, counts = np.unique(data.y[judged], return_counts=True)
         return _by_size(parts, right[:, judged] > 0), float(counts.max() / len(judged))
 
