@@ -26,7 +26,7 @@ from mirada.models.recipe import Augment, Recipe
 from mirada.models.scratch import Mlp, scratch_preprocess
 from mirada.training.feed import epoch_rows, n_steps_of_epoch
 from mirada.training.many_judge import answers, judge
-from mirada.training.many_network import TENSOR_TYPES, Inputs, ManyNetwork, ManyPrecision, ManySpec, columns_first
+from mirada.training.many_network import TENSOR_TYPES, Inputs, ManyPrecision, ManySpec, columns_first
 from mirada.training.many_state import ManyState, new_state, read_state, save_state
 from mirada.training.outcome import EpochRecord, LoopData
 from mirada.training.pixels import Images

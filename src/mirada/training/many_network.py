@@ -253,26 +253,44 @@ def first_moments(stage: Stage, weights: Sequence[torch.Tensor]) -> list[torch.T
 
 
 def update(network: ManyNetwork, gradients: list[torch.Tensor], rate: float) -> None:
-    """One step over all weights as `training.optim` makes it, in torch's fused kernels.
+    """One step as `training.optim` makes it, in torch's fused kernels; biases get no weight decay."""
+    stage, weights = network.spec.stage, network.weights
+    each = 1 if stage.optimizer == "sgd" else 2
+    moments = [network.moments[i : i + each] for i in range(0, len(network.moments), each)]
+    rows = list(zip(weights, gradients, moments, strict=True))
+    parts = [(rows[0::2], stage.weight_decay), (rows[1::2], 0.0)] if stage.weight_decay else [(rows, 0.0)]
+    for part, decay in parts:
+        values, slopes, held = ([row[i] for row in part] for i in range(3))
+        if stage.optimizer == "sgd":
+            _sgd(values, slopes, [one for (one,) in held], stage=stage, rate=rate, decay=decay)
+        else:
+            _adam(values, slopes, held, stage=stage, rate=rate, decay=decay, step=network.step + 1)
 
-    RMSprop is Adam's kernel without first moment and corrections. Its ε stands under the root: v + ε is what is kept,
-    and ε (1 − ρ) put in at each step holds it there.
+
+Tensors = list[torch.Tensor]
+
+
+def _sgd(weights: Tensors, slopes: Tensors, momenta: Tensors, *, stage: Stage, rate: float, decay: float) -> None:
+    torch._fused_sgd_(
+        weights, slopes, momenta if stage.momentum else [], lr=rate, momentum=stage.momentum, weight_decay=decay,
+        dampening=0.0, nesterov=stage.momentum > 0, maximize=False, is_first_step=False,
+    )  # fmt: skip
+
+
+def _adam(
+    weights: Tensors, slopes: Tensors, moments: list[Tensors], *, stage: Stage, rate: float, decay: float, step: int
+) -> None:
+    """Adam, AdamW, and RMSprop, which is AdamW's kernel without first moment and corrections of the start.
+
+    RMSprop's ε stands under the root: v + ε is what is kept, and ε (1 − ρ) put in at each step holds it there.
     """
-    stage, moments, weights = network.spec.stage, network.moments, network.weights
-    if stage.optimizer == "sgd":
-        torch._fused_sgd_(
-            weights, gradients, moments if stage.momentum else [], lr=rate, momentum=stage.momentum,
-            weight_decay=stage.weight_decay, dampening=0.0, nesterov=stage.momentum > 0, maximize=False,
-            is_first_step=False,
-        )  # fmt: skip
-        return
-    rms = stage.optimizer == "rmsprop"
+    rms, firsts, seconds = stage.optimizer == "rmsprop", [m for m, _ in moments], [v for _, v in moments]
     if rms:
-        torch._foreach_add_(moments[1::2], EPSILON * (1 - RMS_DECAY) / RMS_DECAY)
-    at = torch.tensor(LATE if rms else float(network.step + 1), device=weights[0].device)
-    fused = torch._fused_adam_ if stage.optimizer == "adam" else torch._fused_adamw_  # decay apart from the gradient
+        torch._foreach_add_(seconds, EPSILON * (1 - RMS_DECAY) / RMS_DECAY)
+    at = torch.tensor(LATE if rms else float(step), device=weights[0].device)
+    fused = torch._fused_adam_ if stage.optimizer == "adam" else torch._fused_adamw_
     fused(
-        weights, gradients, moments[::2], moments[1::2], [], [at] * len(weights), lr=rate,
-        beta1=0.0 if rms else ADAM_BETAS[0], beta2=RMS_DECAY if rms else ADAM_BETAS[1],
-        weight_decay=stage.weight_decay, eps=0.0 if rms else EPSILON, amsgrad=False, maximize=False,
+        weights, slopes, firsts, seconds, [], [at] * len(weights), lr=rate, beta1=0.0 if rms else ADAM_BETAS[0],
+        beta2=RMS_DECAY if rms else ADAM_BETAS[1], weight_decay=decay, eps=0.0 if rms else EPSILON, amsgrad=False,
+        maximize=False,
     )  # fmt: skip
