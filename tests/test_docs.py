@@ -35,7 +35,7 @@ READMES = ("README.md", "README.es.md")
 # README.es.md is not among them: a test below says that it holds the commands of README.md.
 WALKS = (
     "README.md", "docs/first-steps.md", "docs/library.md", "docs/cleaning.md", "docs/labels.md", "docs/subsets.md",
-    "docs/checks.md",
+    "docs/checks.md", "docs/training.md",
 )  # fmt: skip
 PAGES = sorted([*(ROOT / name for name in READMES), ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
