@@ -1,7 +1,7 @@
 # make demo: core only, no torch.  make test / check / bench / test-long: everything.
 PY := .venv/bin/python
 UV := .venv/bin/uv
-.PHONY: core all demo test test-long check bench format docs locale
+.PHONY: core all demo test test-long check bench bench-cifar format docs locale
 
 $(UV):
 	python3 -m venv .venv
@@ -34,6 +34,12 @@ check: all
 bench: all
 	$(UV) sync --quiet --locked --all-extras --all-groups
 	$(PY) -m benchmarks
+
+# Keras has an environment of its own: tensorflow pins what torch and MLflow want otherwise.
+bench-cifar: all
+	$(UV) venv --quiet --allow-existing .venv-keras
+	$(UV) pip install --quiet --python .venv-keras/bin/python "tensorflow-cpu>=2.18"
+	$(PY) -m benchmarks.cifar ../shared/data/cifar10_jpeg --parts fast ours keras --keras .venv-keras/bin/python
 
 format: all
 	.venv/bin/ruff format .
