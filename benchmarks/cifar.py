@@ -170,7 +170,8 @@ def compare_loops(options: argparse.Namespace, work: Path) -> None:
         told = "not reached" if to[name] is None else f"{to[name]:.0f} s"
         print(
             f"{name}: {epoch_s[name]:.1f} s an epoch; val {statistics.mean(at_equal):.4f} after "
-            f"{options.epochs} epochs ({len(curves)} seeds); {options.until:.0%} after: {told} (limit {options.limit:.0f} s)"
+            f"{options.epochs} epochs ({len(curves)} seeds); {options.until:.0%} after: {told} "
+            f"(limit {options.limit:.0f} s)"
         )
     if len(asked) == 2:
         print(f"an epoch: ours {epoch_s['keras'] / epoch_s['ours']:.2f} x faster than Keras")

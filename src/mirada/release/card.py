@@ -26,7 +26,7 @@ def model_card(manifest: Manifest, *, n: Mapping[str, int]) -> str:
         _front_matter(manifest),
         f"# {_plain(manifest.name)} version {manifest.version}\n",
         f"An image classifier for {len(manifest.class_names)} classes, made with Mirada {manifest.mirada_version}: "
-        f"the backbone {_plain(manifest.backbone.name)} (frozen) and a head trained on its embeddings.\n",
+        f"the backbone {_plain(manifest.backbone.name)} and a head trained on its embeddings.\n",
         _classes(manifest),
         _data(manifest, n),
         _figures(manifest),

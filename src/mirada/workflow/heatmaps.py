@@ -58,7 +58,7 @@ def draw(workspace: Workspace, run: Run, bundle: Bundle, asked: Sequence[Asked],
                 "{model} was not trained as a network here: it has no heatmaps.",
                 model=f"{bundle.name}@{bundle.version}",
             ),
-            msg("`mirada train --recipe fast` trains one."),
+            msg("`mirada train --recipe balanced` trains one."),
         )
     reader, found, images = PhotoReader(), list[Asked](), []
     for one in asked:

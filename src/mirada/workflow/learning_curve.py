@@ -116,7 +116,7 @@ class _Measuring:
         return CurveResult(
             subject=_subject(way), curve=fit_curve(answers, baseline=baseline, seed=self.seed),
             class_names=data.class_names, n=divided.counts(), seconds=self.clock.total()["total"],
-            notes=tuple(dict.fromkeys(self.notes)),
+            notes=tuple(self.notes),
         )  # fmt: skip
 
     def _divided(self, way: Way) -> tuple[Dataset, Divided]:

@@ -24,6 +24,7 @@ from mirada.training.trained import Device, TrainedNetwork
 from mirada.types import Bundle, EvalReport, Precision, Run, TrainConfig
 from mirada.workflow.champion import Verdict, judge
 from mirada.workflow.data import Added, Dataset, add, load_dataset, open_source
+from mirada.workflow.heatmaps import heatmaps_of_worst
 from mirada.workflow.learning import Learned, Way, Work
 from mirada.workflow.material import Material
 from mirada.workflow.mirroring import mirror_run
@@ -197,7 +198,7 @@ class _Training:
         self.notes.insert(0, verdict.message)
         opinion = self._second_opinion(run, bundle, material, predictions)
         self.clock.lap("bundle")
-        report_path = self._report(learned, bundle, reports["test"])
+        report_path = self._report(run, learned, bundle, reports["test"])
         self.clock.lap("report")
         run = replace(run, status="done", stop_reason=learned.stop_reason, seconds=self.clock.total())
         self.catalog.save_run(run)
@@ -296,7 +297,7 @@ class _Training:
         self.notes[1:1] = asked.notes
         return asked.opinion
 
-    def _report(self, learned: Learned, bundle: Bundle, report: EvalReport) -> Path:
+    def _report(self, run: Run, learned: Learned, bundle: Bundle, report: EvalReport) -> Path:
         source, head = self.source, learned.head
         context = ReportContext(
             model_name=bundle.name,
@@ -314,7 +315,8 @@ class _Training:
             notes=tuple(self.notes),
             training=training_curves(learned.trained),
         )
-        return write_report(self.workspace.runs_path / self.run_id / "report.html", report, context)
+        maps = heatmaps_of_worst(self.workspace, run, bundle, report.worst) if learned.trained else {}
+        return write_report(self.workspace.runs_path / self.run_id / "report.html", report, context, heatmaps=maps)
 
     def _default_name(self) -> str:
         if self.request.source is not None:
