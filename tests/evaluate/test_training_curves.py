@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mirada.evaluate.line_charts import Axis, Frame, epoch_axis, linear_axis, log_axis
+from mirada.evaluate.line_charts import Axis, Frame, epoch_axis, linear_axis, log_axis, share_axis
 from mirada.evaluate.metrics import evaluate
 from mirada.evaluate.report import ReportContext, render_html, report_json, write_html
 from mirada.evaluate.training_curves import StageSpan, TrainingCurves, training_part
@@ -82,6 +82,7 @@ def test_stages_are_bands() -> None:
     words = [text.text for text in drawing.findall("text[@class='tick']")]
     assert {"head", "all of <b>it</b>"} <= set(words)
     assert part.rows[0][:2] == ("1", "head")
+    assert [part.rows[i][5] for i in (0, 11)] == ["0.0028", "2.3e-4"]
     alone = training_part(replace(CURVES, stages=CURVES.stages[:1]))
     assert alone is not None
     assert "stretch" not in alone.large[0].drawing
@@ -115,6 +116,10 @@ def test_axes_are_round_and_hold_all() -> None:
     assert 3 <= len(axis.ticks) <= 7
     assert (axis.at(axis.low), axis.at(axis.high)) == (0.0, 1.0)
     assert [value for value, _ in epoch_axis(100).ticks] == [1, 20, 40, 60, 80, 100]
+    for values in ([1.0], [0.0, 0.0], [0.31, 1.0], [0.955, 0.999], [0.5]):
+        shares = share_axis(values)
+        assert 0 <= shares.low <= min(values) <= max(values) <= shares.high <= 1
+        assert len({words for _, words in shares.ticks}) == len(shares.ticks) >= 3
     log = log_axis(90, 5000, str)
     assert log.at(math.sqrt(90 * 5000)) == pytest.approx(0.5)
     assert all(90 <= value <= 5000 for value, _ in log.ticks)

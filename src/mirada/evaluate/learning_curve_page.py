@@ -9,7 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from mirada.evaluate.learning_curve import CurveSize, LearningCurve
-from mirada.evaluate.line_charts import Frame, linear_axis, log_axis
+from mirada.evaluate.line_charts import Frame, log_axis, share_axis
 from mirada.evaluate.report import render_page, write_page
 from mirada.evaluate.views import interval
 from mirada.evaluate.words import count, decimal, percent
@@ -91,7 +91,7 @@ def draw_curve(curve: LearningCurve) -> Markup:
     furthest = curve.band[-1][0] if curve.band else max(sizes[-1].n, 2 * sizes[0].n)
     frame = Frame(
         log_axis(sizes[0].n / 1.15, furthest * 1.15, count),
-        linear_axis(ends, lambda value: percent(value, 0), step=0.01),
+        share_axis(ends),
         height=260,
     )
     parts = [frame.band([(n, low, high) for n, _, low, high in curve.band])] if curve.band else []

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from mirada.evaluate.words import percent
+
 WIDTH, LEFT, RIGHT = 300, 46, 24
 Points = Sequence[tuple[float, float]]
 
@@ -40,6 +42,14 @@ def linear_axis(
     step = max(step, _round_step((high - low) / most))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return Axis(first * step, last * step, tuple((i * step, write(i * step)) for i in range(first, last + 1)))
+
+
+def share_axis(values: Sequence[float]) -> Axis:
+    """An axis of percentages, from 0 to 100 at most, that holds all `values`."""
+    low, high = min(values), max(values)
+    if high - low < 0.02:
+        low, high = max(0.0, low - 0.02), min(1.0, high + 0.02)
+    return linear_axis([low, high], lambda v: percent(v, 0 if abs(100 * v - round(100 * v)) < 1e-6 else 1), step=0.01)
 
 
 def epoch_axis(last: int) -> Axis:

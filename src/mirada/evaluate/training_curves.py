@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from mirada.evaluate.line_charts import Frame, Points, epoch_axis, linear_axis
+from mirada.evaluate.line_charts import Frame, Points, epoch_axis, linear_axis, share_axis
 from mirada.evaluate.words import count, decimal, percent
 from mirada.messages import Message, msg, msg_n
 
@@ -120,9 +120,7 @@ def _drawing(curves: TrainingCurves, lines: Mapping[str, Points], title: str, *,
     """Lines over epochs, with the stages behind them and the best epoch marked."""
     values = [value for points in lines.values() for _, value in points]
     digits = 2 if max(values) - min(values) > 0.05 else 3
-    axis = linear_axis(values, lambda v: percent(v, 0), step=0.01) if shares else linear_axis(
-        values, lambda v: decimal(v, digits)
-    )  # fmt: skip
+    axis = share_axis(values) if shares else linear_axis(values, lambda v: decimal(v, digits))
     frame = Frame(epoch_axis(curves.n_epochs), axis, top=24 if len(curves.stages) > 1 else 10)
     parts = _stretches(curves, frame)
     if curves.best_epoch:
@@ -157,7 +155,16 @@ def _small(curves: TrainingCurves, name: str, title: Message, factor: float) -> 
 
 
 def _rate(value: float) -> str:
-    return "0" if abs(value) < 1e-12 else decimal(value, max(0, 1 - math.floor(math.log10(abs(value)))))
+    """0.003 as it is, 0.00003 as 3e-5: narrow enough for an axis."""
+    if value == 0 or abs(value) >= 0.001:
+        return _trimmed(value, 4)
+    power = math.floor(math.log10(abs(value)))
+    return f"{_trimmed(value / 10.0**power, 1)}e{power}"
+
+
+def _trimmed(value: float, digits: int) -> str:
+    text = decimal(value, digits)
+    return text.rstrip("0").rstrip(".,") if digits else text
 
 
 def _table(curves: TrainingCurves) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
