@@ -32,7 +32,6 @@ from mirada.training.outcome import EpochRecord, LoopData
 from mirada.training.pixels import Images
 from mirada.training.schedules import rate_at
 from mirada.training.stopping import improvements, monitored
-from mirada.types import PreprocessSpec
 
 PRECISIONS = ("auto", "int8", "bf16", "f32")
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
@@ -117,24 +116,18 @@ def train_many(
     data: LoopData | Inputs,
     *,
     epochs: int,
-    preprocess: PreprocessSpec | None = None,
     states: Sequence[Path] | None = None,
     options: ManyOptions | None = None,
 ) -> list[ManyResult]:
     """Train every network up to epoch `epochs`, or until it stops by its stage's patience.
 
     `states`: a file for each, where it is taken up from if it is there, and kept on the way and at the end.
-    `preprocess`: mean and spread to normalise by (None: those of `models.scratch`). Schedules run over the epochs of
-    the stage, so that a network paused at an epoch and taken up again ends with the same weights to the bit. Raises
-    UsageError, StorageError.
+    Schedules run over the epochs of the stage, so that a network paused at an epoch and taken up again ends with the
+    same weights to the bit. Raises UsageError, StorageError.
     """
     options = options or ManyOptions()
     precision = choose_precision(options)
-    inputs = (
-        data
-        if isinstance(data, Inputs)
-        else prepare_inputs(data, precision, preprocess=preprocess, device=options.device)
-    )
+    inputs = data if isinstance(data, Inputs) else prepare_inputs(data, precision, device=options.device)
     files: list[Path | None] = list(states) if states is not None else [None] * len(specs)
     group = _Group(specs, files, inputs, precision, epochs, options)
     before = torch.get_num_threads()
@@ -175,15 +168,10 @@ def choose_precision(options: ManyOptions) -> ManyPrecision:
     return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "f32"
 
 
-def prepare_inputs(
-    data: LoopData, precision: ManyPrecision, *, preprocess: PreprocessSpec | None = None, device: str = "cpu"
-) -> Inputs:
-    """Photographs as the first layer takes them. `preprocess`: mean and spread; None: those of `models.scratch`."""
-    spec = preprocess or scratch_preprocess(data.train[0].shape[1])
+def prepare_inputs(data: LoopData, precision: ManyPrecision, *, device: str = "cpu") -> Inputs:
+    """Photographs as the first layer takes them; normalised as `models.scratch` does it: (p / 255 − mean) / spread."""
+    spec = scratch_preprocess(data.train[0].shape[1])
     images, labels = data.train
-    n_pixels = int(np.prod(images.shape[1:3]))
-    scale = 1 / (255 * np.tile(np.asarray(spec.std, np.float64), n_pixels))
-    shift = (128 / 255 - np.tile(np.asarray(spec.mean, np.float64), n_pixels)) * 255 * scale
     val_images, val_labels = data.val if data.val is not None else (images[:0], labels[:0])
     kind = torch.int8 if precision == "int8" else TENSOR_TYPES[precision]
 
@@ -196,8 +184,8 @@ def prepare_inputs(
         train_labels=torch.from_numpy(np.asarray(labels, np.int64)).to(device),
         val=rows(val_images),
         val_labels=torch.from_numpy(np.asarray(val_labels, np.int64)).to(device),
-        scale=torch.from_numpy(scale).float().to(device),
-        shift=torch.from_numpy(shift).float().to(device),
+        scale=1 / (255 * spec.std[0]),
+        shift=128 - 255 * spec.mean[0],
         n_classes=data.n_classes,
     )
 

@@ -32,7 +32,7 @@ def answers(spec: ManySpec, weights: Sequence[torch.Tensor], inputs: Inputs) -> 
     activate = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}[spec.activation]
     parts = []
     for x in inputs.val.split(JUDGED_AT_ONCE):
-        hidden = x.float() * inputs.scale + inputs.shift
+        hidden = (x.float() + inputs.shift) * inputs.scale
         for layer in range(0, len(weights) - 2, 2):
             hidden = activate(functional.linear(hidden, weights[layer], weights[layer + 1]))
         parts.append(functional.linear(hidden, weights[-2], weights[-1]).softmax(1).cpu().numpy())

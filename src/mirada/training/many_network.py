@@ -32,6 +32,10 @@ from mirada.training.losses import class_weights
 ManyPrecision = Literal["int8", "bf16", "f32"]
 Activation = Literal["relu", "tanh", "sigmoid"]
 TENSOR_TYPES = {"int8": torch.bfloat16, "bf16": torch.bfloat16, "f32": torch.float32}
+Tensors = list[torch.Tensor]
+BLOCK = (
+    128  # neurons of the first layer whose weights are changed at a time: 3,072 floats each, a small part of the cache
+)
 STEPS = 127.0  # of an int8, either way
 TINY = 1e-20
 
@@ -54,16 +58,21 @@ class ManySpec:
 class Inputs:
     """Training photographs (n, d) as int8 (pixel less 128) or in the products' type, with labels, and val's.
 
-    Normalised they are x · scale + shift, both (d,).
+    Normalised they are (x + shift) · scale.
     """
 
     train: torch.Tensor
     train_labels: torch.Tensor
     val: torch.Tensor
     val_labels: torch.Tensor
-    scale: torch.Tensor
-    shift: torch.Tensor
+    scale: float
+    shift: float
     n_classes: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where they lie."""
+        return self.train.device
 
 
 def initial_weights(spec: ManySpec, n_inputs: int, n_classes: int) -> list[torch.Tensor]:
@@ -91,8 +100,7 @@ class ManyNetwork:
     def __init__(
         self, spec: ManySpec, inputs: Inputs, precision: ManyPrecision, *, weights: Sequence[torch.Tensor] | None = None
     ) -> None:
-        device = inputs.scale.device
-        n_inputs = len(inputs.scale)
+        device, n_inputs = inputs.device, inputs.train.shape[1]
         weights = initial_weights(spec, n_inputs, inputs.n_classes) if weights is None else weights
         self.spec, self.inputs, self.precision = spec, inputs, precision
         self.weights = [weight.to(device, torch.float32, copy=True).contiguous() for weight in weights]
@@ -100,13 +108,14 @@ class ManyNetwork:
         self.step = 0
         self.threads = 1
         self._masks: dict[int, torch.Tensor] = {}
-        self._gradients = [torch.empty_like(weight) for weight in self.weights]
-        self._ratio = inputs.shift / inputs.scale
-        self._scaled = torch.empty_like(self.weights[0])
+        n_first = len(self.weights[0])
+        self._blocks = [slice(i, min(i + BLOCK, n_first)) for i in range(0, n_first, BLOCK)]
+        self._buffer = torch.empty(BLOCK, n_inputs, device=device)
+        self._gradients = [torch.empty_like(weight if i else self._buffer) for i, weight in enumerate(self.weights)]
         self._type = TENSOR_TYPES[precision]
         kind = torch.int8 if precision == "int8" else self._type
         self._cast = torch.empty(self.weights[0].shape, dtype=kind, device=device)
-        self._product = torch.empty(self.weights[0].shape, dtype=torch.int32, device=device)
+        self._product = torch.empty(self.weights[0].shape if precision == "int8" else 0, dtype=torch.int32)
         self._factor = torch.ones(len(self._cast), device=device)
         self._offset = torch.zeros(len(self._cast), device=device)
         self._class_weights: torch.Tensor | None = None
@@ -117,14 +126,21 @@ class ManyNetwork:
 
     def refresh(self) -> None:
         """Make the first layer's cast weights anew from the master copy."""
-        torch.mul(self.weights[0], self.inputs.scale, out=self._scaled)
+        for rows in self._blocks:
+            self._cast_rows(rows, self._buffer[: rows.stop - rows.start])
+
+    def _cast_rows(self, rows: slice, buffer: torch.Tensor) -> None:
+        """The cast of some neurons' weights; `buffer` (rows, d) is spent."""
+        weight, scale, shift = self.weights[0][rows], self.inputs.scale, self.inputs.shift
         if self.precision == "int8":
-            peak = torch.maximum(self._scaled.amax(1), -self._scaled.amin(1)).clamp_(min=TINY)
-            torch.div(peak, STEPS, out=self._factor)
-            self._scaled.mul_((STEPS / peak)[:, None]).round_()
-        self._cast.copy_(self._scaled)
+            peak = torch.maximum(weight.amax(1), -weight.amin(1)).clamp_(min=TINY)
+            torch.mul(weight, (STEPS / peak)[:, None], out=buffer).round_()
+            torch.mul(peak, scale / STEPS, out=self._factor[rows])
+        else:
+            torch.mul(weight, scale, out=buffer)
+        self._cast[rows].copy_(buffer)
         # The constant goes with the rounded weights: then their error meets x less its mean, not all of x.
-        torch.mul(self._scaled @ self._ratio, self._factor, out=self._offset)
+        torch.mul(buffer.sum(1), self._factor[rows], out=self._offset[rows]).mul_(shift)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """(n, d) of `Inputs` to (n, k), in float32, without dropout."""
@@ -146,11 +162,11 @@ class ManyNetwork:
             below = self._kept(hidden[layer - 1], layer)
             self._gradient(layer, delta, below)
             delta = self._through(self._kept(delta.to(self._type) @ self._narrow(layer), layer), hidden[layer - 1])
-        self._first_gradient(delta, x)
-        update(self, self._gradients, rate)
+        self._learn_first(delta, x, rate)
+        each = len(self.moments) // len(self.weights)
+        update(spec.stage, self.weights[1:], self._gradients[1:], self.moments[each:], rate=rate, step=self.step + 1)
         self.step += 1
         self._masks.clear()
-        self.refresh()
         return loss
 
     def _first(self, x: torch.Tensor) -> torch.Tensor:
@@ -222,21 +238,31 @@ class ManyNetwork:
             return torch.ops.aten.sigmoid_backward(delta, hidden)
         return torch.ops.aten.tanh_backward(delta, hidden)
 
-    def _first_gradient(self, delta: torch.Tensor, x: torch.Tensor) -> None:
-        gradient = self._gradients[0]
+    def _learn_first(self, delta: torch.Tensor, x: torch.Tensor, rate: float) -> None:
+        """The first layer's step: gradient, optimiser and new cast, some neurons at a time, while they are in cache."""
         torch.sum(delta, 0, out=self._gradients[1])
-        if self.precision == "int8":
-            peak = torch.maximum(delta.amax(0), -delta.amin(0)).clamp_(min=TINY)
-            noise = torch.from_numpy(self._bits(delta.shape, 0)).to(delta.device).float().mul_(2**-16).add_(0.5)
-            rounded = noise.addcmul_(delta, STEPS / peak).floor_()
-            factor = peak / STEPS
-            self._whole(rounded.to(torch.int8).t(), x, out=self._product)
-            gradient.copy_(self._product)
-        else:
+        product, sums, factor = self._first_product(delta, x)
+        factor, sums = (factor * self.inputs.scale)[:, None], sums[:, None]
+        constant = sums * factor * self.inputs.shift
+        each = len(self.moments) // len(self.weights)
+        for rows in self._blocks:
+            gradient = self._buffer[: rows.stop - rows.start]
+            gradient.copy_(product[rows])
+            gradient.mul_(factor[rows]).add_(constant[rows])
+            moments = [moment[rows] for moment in self.moments[:each]]
+            update(self.spec.stage, [self.weights[0][rows]], [gradient], moments, rate=rate, step=self.step + 1)
+            self._cast_rows(rows, gradient)
+
+    def _first_product(self, delta: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Deltaᵀ x (out, d) in narrow numbers, the sums (out,) of the narrowed delta, and what to scale both by."""
+        if self.precision != "int8":
             narrow = delta.to(self._type)
-            rounded, factor = narrow.float(), self._factor
-            gradient.copy_(narrow.t() @ x)
-        gradient.addr_(rounded.sum(0), self._ratio).mul_(self.inputs.scale).mul_(factor[:, None])
+            return narrow.t() @ x, narrow.float().sum(0), torch.ones_like(self._factor)
+        peak = torch.maximum(delta.amax(0), -delta.amin(0)).clamp_(min=TINY)
+        noise = torch.from_numpy(self._bits(delta.shape, 0)).float().mul_(2**-16).add_(0.5)
+        rounded = noise.addcmul_(delta, STEPS / peak).floor_()
+        self._whole(rounded.to(torch.int8).t(), x, out=self._product)
+        return self._product, rounded.sum(0), peak / STEPS
 
 
 RMS_DECAY, ADAM_BETAS = 0.9, (0.9, 0.999)
@@ -252,22 +278,21 @@ def first_moments(stage: Stage, weights: Sequence[torch.Tensor]) -> list[torch.T
     return [torch.full_like(weight, value) for weight in weights for value in (0.0, start)]
 
 
-def update(network: ManyNetwork, gradients: list[torch.Tensor], rate: float) -> None:
-    """One step as `training.optim` makes it, in torch's fused kernels; biases get no weight decay."""
-    stage, weights = network.spec.stage, network.weights
-    each = 1 if stage.optimizer == "sgd" else 2
-    moments = [network.moments[i : i + each] for i in range(0, len(network.moments), each)]
-    rows = list(zip(weights, gradients, moments, strict=True))
-    parts = [(rows[0::2], stage.weight_decay), (rows[1::2], 0.0)] if stage.weight_decay else [(rows, 0.0)]
-    for part, decay in parts:
-        values, slopes, held = ([row[i] for row in part] for i in range(3))
-        if stage.optimizer == "sgd":
-            _sgd(values, slopes, [one for (one,) in held], stage=stage, rate=rate, decay=decay)
-        else:
-            _adam(values, slopes, held, stage=stage, rate=rate, decay=decay, step=network.step + 1)
+def update(stage: Stage, weights: Tensors, slopes: Tensors, moments: Tensors, *, rate: float, step: int) -> None:
+    """One step as `training.optim` makes it, in torch's fused kernels; biases, which are vectors, get no weight decay.
 
-
-Tensors = list[torch.Tensor]
+    `moments`: one for each weight (SGD), or two. `step` counts from 1.
+    """
+    each = len(moments) // len(weights)
+    rows = [(weight, slopes[i], moments[each * i : each * (i + 1)]) for i, weight in enumerate(weights)]
+    decayed = [row for row in rows if stage.weight_decay and row[0].ndim > 1]
+    others = [row for row in rows if not stage.weight_decay or row[0].ndim == 1]
+    for part, decay in ((decayed, stage.weight_decay), (others, 0.0)):
+        values, gradients, held = ([row[i] for row in part] for i in range(3))
+        if part and stage.optimizer == "sgd":
+            _sgd(values, gradients, [one for (one,) in held], stage=stage, rate=rate, decay=decay)
+        elif part:
+            _adam(values, gradients, held, stage=stage, rate=rate, decay=decay, step=step)
 
 
 def _sgd(weights: Tensors, slopes: Tensors, momenta: Tensors, *, stage: Stage, rate: float, decay: float) -> None:

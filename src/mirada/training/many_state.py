@@ -85,10 +85,10 @@ def read_state(path: Path, spec: ManySpec, inputs: Inputs, precision: ManyPrecis
             msg("Choose another folder, or remove it."),
         )
     network = ManyNetwork(spec, inputs, precision, weights=_under(tensors, "weights."))
-    network.moments = [tensor.to(inputs.scale.device) for tensor in _under(tensors, "moments.")]
+    network.moments = [tensor.to(inputs.device) for tensor in _under(tensors, "moments.")]
     network.step = int(about["step"])
     history = [EpochRecord(**record) for record in about["history"]]
-    best = [tensor.to(inputs.scale.device) for tensor in _under(tensors, "best.")]
+    best = [tensor.to(inputs.device) for tensor in _under(tensors, "best.")]
     return ManyState(network, best, history, bool(about["diverged"]))
 
 
