@@ -12,8 +12,8 @@ from threadpoolctl import threadpool_limits
 
 from mirada.errors import InputError, NotEnoughData
 from mirada.training import _regularise
-from mirada.training.folds import group_classes, grouped_folds
 from mirada.training._solver import solve
+from mirada.training.folds import group_classes, grouped_folds
 from mirada.training.head import Head, calibrate_head, fit_head, out_of_fold_probs, softmax
 
 Floats = NDArray[np.float32]

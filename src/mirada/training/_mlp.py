@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mirada.training.folds import Ints, grouped_folds, groups_per_class
 from mirada.training._solver import Floats
+from mirada.training.folds import Ints, grouped_folds, groups_per_class
 
 HIDDEN = 256
 LEARNING_RATE, WEIGHT_DECAY, DROPOUT = 1e-3, 1e-2, 0.2

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from mirada.evaluate.calibrate import fit_temperature
 from mirada.messages import Message, msg
-from mirada.training.folds import Ints, group_index, grouped_folds, groups_per_class
 from mirada.training._solver import Floats, log_softmax, solve
+from mirada.training.folds import Ints, group_index, grouped_folds, groups_per_class
 
 logger = logging.getLogger("mirada.training")
 

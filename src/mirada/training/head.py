@@ -20,10 +20,10 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from mirada.errors import InputError, NotEnoughData
 from mirada.evaluate.calibrate import PRIOR_SPREAD, fit_temperature, reject_threshold
 from mirada.messages import Message, msg
-from mirada.training.folds import Ints, fold_of, group_index, grouped_folds
 from mirada.training._mlp import fit_mlp
 from mirada.training._regularise import Candidate, choose_strength
 from mirada.training._solver import Doubles, Floats, solve, standardised
+from mirada.training.folds import Ints, fold_of, group_index
 
 Groups = Sequence[str] | Sequence[int] | NDArray[np.generic] | None
 Kind = Literal["logistic", "mlp"]
