@@ -73,10 +73,10 @@ def _heads(workspace: Workspace, way: HeadWay, data: Dataset, *, folds: int, see
     embedded = embed(
         workspace, data.samples, way.backbone, precision=way.precision, flips=way.flips, progress=progress
     )  # fmt: skip
-    rows = np.flatnonzero(embedded.ok)
+    rows, groups = np.flatnonzero(embedded.ok), data.groups
     started = time.perf_counter()
     made = out_of_fold_probs(
-        embedded.vectors[rows], data.y[rows], groups=[data.groups[i] for i in rows], folds=folds, seed=seed,
+        embedded.vectors[rows], data.y[rows], groups=[groups[i] for i in rows], folds=folds, seed=seed,
         n_classes=len(data.class_names), class_weight=way.class_weight, kind=way.kind,
     )  # fmt: skip
     took = (time.perf_counter() - started) / folds
@@ -132,9 +132,11 @@ def _kept(folder: Path) -> Answers | None:
 
 def _divided(data: Dataset, fold: NDArray[np.int64], held: int, seed: int) -> Divided:
     """The split of a fold: what is held is test, a part of the rest is val."""
-    rest = np.flatnonzero(fold != held)
-    groups = [data.groups[i] for i in rest]
-    part = fold_of(data.y[rest], groups=groups, folds=VAL_PARTS, seed=seed + 1 + held, n_classes=len(data.class_names))
+    rest, groups = np.flatnonzero(fold != held), data.groups
+    part = fold_of(
+        data.y[rest], groups=[groups[i] for i in rest], folds=VAL_PARTS, seed=seed + 1 + held,
+        n_classes=len(data.class_names),
+    )  # fmt: skip
     ids = np.array(data.ids)
     split = Split(
         split_id=f"fold-{held}", dataset_id="", strategy="folds", seed=seed,

@@ -35,8 +35,8 @@ def label_doubts(
     """Every labelled sample of `source` that another class fits better, the most doubtful label first."""
     data = load_dataset(catalog, source)
     embedded = embed(workspace, data.samples, bundle_backbone(bundle), progress=progress, precision=bundle.precision)
-    rows = np.flatnonzero(embedded.ok)
-    groups = [data.groups[i] for i in rows]
+    rows, of_all = np.flatnonzero(embedded.ok), data.groups
+    groups = [of_all[i] for i in rows]
     y = data.y[rows]
     probs = out_of_fold_probs(
         embedded.vectors[rows], y, groups=groups, seed=seed, n_classes=len(data.class_names)
