@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def training_curves(trained: TrainedNetwork | None) -> TrainingCurves | None:
         return None
     figures: dict[str, list[tuple[int, float]]] = {}
     for point in trained.curves:
-        figures.setdefault(point.name, []).append((point.step, point.value))
+        if math.isfinite(point.value):  # JSON knows no other numbers
+            figures.setdefault(point.name, []).append((point.step, point.value))
     return TrainingCurves(figures=figures, stages=trained.stages, best_epoch=trained.best_epoch)
 
 
