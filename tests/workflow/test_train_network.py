@@ -139,6 +139,9 @@ def test_folds_of_a_recipe_answer_every_photograph_once(tmp_path: Path, photos: 
     assert len(made.fold_seconds) == 3
     assert made.comparison is not None
     assert made.comparison.n == made.report.n
+    with pytest.raises(UsageError, match="sports-frozn"):
+        evaluate(workspace.path, replace(asked, against="sports-frozn", seed=1))
+    assert len(list((workspace.path / "folds").iterdir())) == 1, "refused before anything was trained"
     again = evaluate(workspace.path, asked)
     assert again.fold_seconds == made.fold_seconds, "kept folds are not trained again"
     assert again.report.metrics == made.report.metrics

@@ -236,12 +236,13 @@ def _by_folds(workspace: Workspace, catalog: Catalog, request: EvaluateRequest, 
     seed = workspace.config.integer("train.seed") if request.seed is None else request.seed
     folds = int(request.folds or 5)
     way, source = _fold_subject(workspace, catalog, request, display)
+    # Before anything is trained: what is wrong with it should not cost an hour.
+    other = _way(workspace, request, recipe=request.against, display=display) if request.against else None
     pooled = cross_validate(workspace, catalog, way, folds=folds, seed=seed, source=source, progress=display)
     subject, samples = way.config.model_name, [pooled.data.samples[i] for i in pooled.rows]
     y = pooled.data.y[pooled.rows]
     notes, comparison = list(pooled.notes), None
-    if request.against is not None:
-        other = _way(workspace, request, recipe=request.against, display=display)
+    if other is not None and request.against is not None:
         rival = cross_validate(workspace, catalog, other, folds=folds, seed=seed, source=source, progress=display)
         comparison = compare_pooled(pooled, rival)
         notes.append(comparison.message(str(request.recipe or subject), request.against))
