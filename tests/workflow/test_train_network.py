@@ -89,6 +89,8 @@ def test_a_second_training_meets_the_first_as_champion(tmp_path: Path, photos: P
     network = train(workspace, TrainRequest(source=str(photos), recipe=str(recipe), epochs=1))
     assert (head.bundle.version, network.bundle.version) == (1, 2)
     assert network.verdict.against == 1
+    with pytest.raises(UsageError, match="learned from these photographs"):
+        evaluate(workspace.path, EvaluateRequest(model=f"{network.bundle.name}@2", folds=3))
     assert network.trained is not None
     assert network.trained.n_epochs == 1
 

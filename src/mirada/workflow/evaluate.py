@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mirada.catalog.catalog import Catalog
 from mirada.engine.base import Progress, Silent
 from mirada.engine.local import LocalEngine
-from mirada.errors import DecodeError, NotEnoughData
+from mirada.errors import DecodeError, NotEnoughData, UsageError
 from mirada.evaluate.compare import Comparison, compare
 from mirada.evaluate.metrics import evaluate as judge
 from mirada.evaluate.report import ReportContext
@@ -267,8 +267,13 @@ def _fold_subject(
     if request.recipe is not None or request.backbone is not None:
         return _way(workspace, request, recipe=request.recipe, display=display), None
     bundle = load_manifest(Registry(workspace, catalog).resolve(request.model))
-    source = catalog.run(bundle.run_id).config.source
-    return head_way(workspace, bundle_backbone(bundle), precision=request.precision), source
+    learned = catalog.run(bundle.run_id).config
+    if learned.plan:  # its features have seen the labels of the photographs that a fold would hold back
+        raise UsageError(
+            msg("{model} is a network: its features learned from these photographs.", model=request.model),
+            msg("Train it anew in each fold: --folds N --recipe {recipe}", recipe=learned.recipe),
+        )
+    return head_way(workspace, bundle_backbone(bundle), precision=request.precision), learned.source
 
 
 def _way(workspace: Workspace, request: EvaluateRequest, *, recipe: str | None, display: Progress) -> Way:
