@@ -66,6 +66,12 @@ def test_pictures_of_a_run(tmp_path: Path, photos: Path, capsys: pytest.CaptureF
     drawn = sorted((tmp_path / "maps").iterdir())
     assert len(drawn) == 3
     assert all(np.asarray(Image.open(path)).shape == (32, 32, 3) for path in drawn)
+    # Into the photographs' own folder: they stay as they are.
+    (own := tmp_path / "own").mkdir()
+    (own / "a.jpg").write_bytes(given := Path(files[0]).read_bytes())
+    assert mirada([*argv[:3], str(own / "a.jpg"), "--heatmap", str(own), "--json"]) == 0
+    assert (own / "a.jpg").read_bytes() == given
+    assert (own / "a-2.jpg").is_file()
     assert mirada([*argv, "--heatmap", str(tmp_path / "maps"), "-o", str(tmp_path / "a.csv")]) == 2
 
     # A head on frozen embeddings has none, and says so.

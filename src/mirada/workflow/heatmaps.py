@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -80,12 +81,14 @@ def draw(workspace: Workspace, run: Run, bundle: Bundle, asked: Sequence[Asked],
 def write_heatmaps(
     workspace: Workspace, bundle: Bundle, answers: Iterable[tuple[str, str]], folder: Path
 ) -> list[Path]:
-    """One JPEG in `folder` for each (path, answered class), named after its photograph. Raises as `draw`, NotFound."""
+    """One JPEG in `folder` for each (path, answered class), named after its photograph. Raises as `draw`, NotFound.
+
+    Nothing that is there is written over: the folder may be that of the photographs.
+    """
     with Catalog.open(workspace.catalog_url) as catalog:
         run = catalog.run(bundle.run_id)
     asked = [Asked(str(i), file_uri(absolute(path)), label) for i, (path, label) in enumerate(answers)]
     made = draw(workspace, run, bundle, asked, side=FILE_SIDE)
-    names: dict[str, int] = {}
     written = []
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,8 +96,8 @@ def write_heatmaps(
             if one.key not in made:
                 continue
             stem = PurePath(one.uri).stem
-            names[stem] = names.get(stem, 0) + 1
-            path = folder / (f"{stem}.jpg" if names[stem] == 1 else f"{stem}-{names[stem]}.jpg")
+            names = (f"{stem}.jpg" if i == 1 else f"{stem}-{i}.jpg" for i in count(1))
+            path = next(folder / name for name in names if not (folder / name).exists())
             write_atomic(path, made[one.key])
             written.append(path)
     if asked and not written:
