@@ -55,6 +55,12 @@ def test_pictures_of_a_run(tmp_path: Path, photos: Path, capsys: pytest.CaptureF
     assert sorted(pictures) == ["s0", "s1", "s2"]
     assert Image.open(io.BytesIO(pictures["s0"])).size == (32, 32)
 
+    # Weights that cannot be read cost the pictures, not the report.
+    weights = workspace.runs_path / made.run_id / "weights.safetensors"
+    weights.write_bytes((sound := weights.read_bytes())[:100])
+    assert heatmaps_of_worst(workspace, run, made.bundle, worst) == {}
+    weights.write_bytes(sound)
+
     # Of any photographs, by the command line; of two of a name, both are kept.
     files = [str(next((photos / name).glob("*.jpg"))) for name in made.class_names]
     (photos / "bad.jpg").write_text("no photograph")

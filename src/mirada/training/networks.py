@@ -28,6 +28,7 @@ from mirada.models.counting import count_parameters
 from mirada.models.recipe import Recipe
 from mirada.models.recipes import parse_document
 from mirada.models.registry import create_model
+from mirada.models.weights import read_state
 from mirada.release.export_network import export_network, head_of
 from mirada.training.devices import choose_machine
 from mirada.training.loop import fit
@@ -135,13 +136,14 @@ def stage_spans(history: Iterable[EpochRecord]) -> tuple[StageSpan, ...]:
 
 
 def load_trained(folder: Path, document: str, *, n_classes: int, grey: bool = False) -> Network:
-    """The network that a run kept in `folder`, as torch has it. document: the run's recipe as JSON (its `plan`)."""
-    from safetensors.torch import load_file
+    """The network that a run kept in `folder`, as torch has it. document: the run's recipe as JSON (its `plan`).
 
+    Raises BackboneError where its weights are damaged.
+    """
     recipe: Recipe = parse_document(json.loads(document))
     bare = replace(recipe, model=replace(recipe.model, weights="none"))
     network = build(NetworkPlan(recipe=bare, grey=grey), n_classes=n_classes)
-    network.load_state_dict(load_file(folder / WEIGHTS_NAME), strict=True)
+    network.load_state_dict(read_state(folder / WEIGHTS_NAME)[0], strict=True)
     network.eval()
     return network
 

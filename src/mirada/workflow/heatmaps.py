@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from mirada.catalog.catalog import Catalog
-from mirada.errors import DecodeError, NotFound, UsageError
+from mirada.errors import DecodeError, MiradaError, NotFound, UsageError
 from mirada.imaging.preprocess import load_input
 from mirada.messages import msg
 from mirada.sources.reader import PhotoReader
@@ -39,12 +39,14 @@ class Asked:
 
 
 def heatmaps_of_worst(workspace: Workspace, run: Run, bundle: Bundle, worst: Sequence[WorstSample]) -> dict[str, bytes]:
-    """JPEG bytes by sample id: what spoke for each wrong answer; {} where the run kept no network that has maps."""
+    """JPEG bytes by sample id: what spoke for each wrong answer; {} where there are none to draw."""
     try:
         return draw(workspace, run, bundle, [Asked(s.sample_id, s.uri, s.prediction) for s in worst], side=PAGE_SIDE)
     except UsageError as error:
         log.info("no heatmaps: %s", error)
-        return {}
+    except (MiradaError, RuntimeError) as error:  # the model is registered: a picture must not cost the run
+        log.warning("no heatmaps: %s", error)
+    return {}
 
 
 def draw(workspace: Workspace, run: Run, bundle: Bundle, asked: Sequence[Asked], *, side: int) -> dict[str, bytes]:
