@@ -28,7 +28,7 @@ from mirada.models.counting import count_parameters
 from mirada.models.recipe import Recipe
 from mirada.models.recipes import parse_document
 from mirada.models.registry import create_model
-from mirada.models.weights import read_state
+from mirada.models.weights import from_hub, read_state
 from mirada.release.export_network import export_network, head_of
 from mirada.training.devices import choose_machine
 from mirada.training.loop import fit
@@ -179,8 +179,15 @@ def _kept(fitted: Fitted, plan: NetworkPlan, folder: Path, *, photographs: NDArr
     with storage_errors(path):
         state = {name: value.detach().to("cpu").contiguous() for name, value in fitted.network.state_dict().items()}
         save_file(state, path)
-    licence = f"fine-tuned from {plan.weights.name}" if plan.weights else "your own"
     return export_network(
-        fitted.network, folder / BACKBONE_NAME, name=plan.recipe.model.name, licence=licence,
+        fitted.network, folder / BACKBONE_NAME, name=plan.recipe.model.name, licence=_licence(plan),
         trained_on=file_sha256(path)[:12], photographs=photographs,
     )  # fmt: skip
+
+
+def _licence(plan: NetworkPlan) -> str:
+    """What the origin of the weights states; a network from scratch is its maker's."""
+    if plan.recipe.model.weights == "none":
+        return "your own"
+    file, stated = from_hub(plan.recipe.model.name) if plan.weights is None else (plan.weights, "")
+    return stated or read_state(file)[1] or f"not stated (fine-tuned from {file.name})"
