@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from mirada.models.base import Network  # noqa: E402
-from mirada.training.checkpoint import NAME  # noqa: E402
+from mirada.training.checkpoint import NAME, put_tensors  # noqa: E402
 from mirada.training.judge import predict_logits  # noqa: E402
 from mirada.training.loop import fit  # noqa: E402
 from mirada.training.outcome import FitOptions, LoopData  # noqa: E402
@@ -193,6 +193,8 @@ def test_a_full_disk_is_told_and_the_earlier_state_stays(data: LoopData, tmp_pat
     try:
         with pytest.raises(StorageError, match=r"disk that holds .* is full. Free some room"):
             fit(Dense(), data, recipe(STAGE), options=replace(options, on_epoch=None))
+        with pytest.raises(StorageError, match="is full"):  # as the trained weights are kept
+            put_tensors(tmp_path / "weights.safetensors", {"a": torch.zeros(len(good))})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [path.name for path in tmp_path.iterdir()] == [NAME]

@@ -91,19 +91,23 @@ def save_checkpoint(folder: Path, kept: Kept, *, mark: str) -> Path:
         "history": [asdict(record) for record in kept.history],
         "stops": [asdict(stop) for stop in kept.stops],
     }
-    path, part = folder / NAME, folder / f"{NAME}.part"
-    tensors = {name: value.detach().contiguous() for name, value in kept.tensors.items()}
+    put_tensors(folder / NAME, kept.tensors, {"about": json.dumps(about)})
+    return folder / NAME
+
+
+def put_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file whole or not at all. Raises StorageError where the disk is full or may not be written."""
+    part = path.with_name(f"{path.name}.part")
     with storage_errors(path):
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _write(part, tensors, {"about": json.dumps(about)})
+            _write(part, {name: value.detach().contiguous() for name, value in tensors.items()}, metadata)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
-    return path
 
 
-def _write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+def _write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None) -> None:
     try:
         save_file(tensors, path, metadata)
     except SafetensorError as error:  # it keeps the system's number in its sentence alone

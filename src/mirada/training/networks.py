@@ -15,7 +15,6 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
 from mirada.embed.backbone import Backbone, file_sha256
 from mirada.embed.embed import Failure
@@ -30,13 +29,13 @@ from mirada.models.recipes import parse_document
 from mirada.models.registry import create_model
 from mirada.models.weights import from_hub, read_state
 from mirada.release.export_network import export_network, head_of
+from mirada.training.checkpoint import put_tensors
 from mirada.training.devices import choose_machine
 from mirada.training.loop import fit
 from mirada.training.outcome import EpochRecord, FitOptions, Fitted, LoopData
 from mirada.training.pixels import Pixels, prepare_pixels
 from mirada.training.trained import CurvePoint, NetworkPlan, Supply, TrainedNetwork
 from mirada.types import PreprocessSpec
-from mirada.workspace import storage_errors
 
 WEIGHTS_NAME = "weights.safetensors"
 BACKBONE_NAME = "backbone.onnx"
@@ -176,9 +175,7 @@ def _pixels(spec: PreprocessSpec, supply: Supply, display: Progress) -> tuple[Pi
 def _kept(fitted: Fitted, plan: NetworkPlan, folder: Path, *, photographs: NDArray[np.uint8]) -> Backbone:
     """The weights as they are and as a backbone, in the run's folder."""
     path = folder / WEIGHTS_NAME
-    with storage_errors(path):
-        state = {name: value.detach().to("cpu").contiguous() for name, value in fitted.network.state_dict().items()}
-        save_file(state, path)
+    put_tensors(path, fitted.network.state_dict())
     return export_network(
         fitted.network, folder / BACKBONE_NAME, name=plan.recipe.model.name, licence=_licence(plan),
         trained_on=file_sha256(path)[:12], photographs=photographs,
