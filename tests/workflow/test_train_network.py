@@ -66,6 +66,7 @@ def test_a_network_becomes_a_bundle_that_predicts_as_it_does(tmp_path: Path, pho
     assert made.test.metrics["accuracy"].value > 0.5
     assert sum(made.n[part] for part in ("train", "val", "test")) == 24 * len(made.class_names)
     assert made.report_path.is_file()
+    assert not (workspace.runs_path / made.run_id / "checkpoint").exists(), "a run that is done keeps no state"
     with Catalog.open(workspace.catalog_url) as catalog:
         run = catalog.run(made.run_id)
         samples = list(catalog.samples())[:8]
@@ -141,6 +142,8 @@ def test_folds_of_a_recipe_answer_every_photograph_once(tmp_path: Path, photos: 
     assert len(made.fold_seconds) == 3
     assert made.comparison is not None
     assert made.comparison.n == made.report.n
+    left = {path.name for path in (workspace.path / "folds").glob("*/*/*")}
+    assert left == {"rows.npy", "probs.npy", "done.json"}
     with pytest.raises(UsageError, match="sports-frozn"):
         evaluate(workspace.path, replace(asked, against="sports-frozn", seed=1))
     assert len(list((workspace.path / "folds").iterdir())) == 1, "refused before anything was trained"

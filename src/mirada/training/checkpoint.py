@@ -96,7 +96,7 @@ def save_checkpoint(folder: Path, kept: Kept, *, mark: str) -> Path:
 
 
 def put_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file whole or not at all. Raises StorageError where the disk is full or may not be written."""
+    """Write a safetensors file whole or not at all. Raises StorageError where the disk refuses."""
     part = path.with_name(f"{path.name}.part")
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

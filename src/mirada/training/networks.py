@@ -34,7 +34,7 @@ from mirada.training.devices import choose_machine
 from mirada.training.loop import fit
 from mirada.training.outcome import EpochRecord, FitOptions, Fitted, LoopData
 from mirada.training.pixels import Pixels, prepare_pixels
-from mirada.training.trained import CurvePoint, NetworkPlan, Supply, TrainedNetwork
+from mirada.training.trained import CHECKPOINT_FOLDER, CurvePoint, NetworkPlan, Supply, TrainedNetwork
 from mirada.types import PreprocessSpec
 
 WEIGHTS_NAME = "weights.safetensors"
@@ -93,7 +93,11 @@ def train_network(
         n_classes=len(supply.class_names),
     )
     options = FitOptions(
-        seed=plan.seed, device=plan.device, precision=plan.precision, folder=folder / "checkpoint", progress=display
+        seed=plan.seed,
+        device=plan.device,
+        precision=plan.precision,
+        folder=folder / CHECKPOINT_FOLDER,
+        progress=display,
     )
     fitted = fit(network, data, plan.recipe, options=options)
     counted = count_parameters(fitted.network)

@@ -20,6 +20,7 @@ from mirada.sources.reader import PhotoReader
 from mirada.types import Sample
 
 Device = Literal["auto", "cpu", "cuda"]
+CHECKPOINT_FOLDER = "checkpoint"  # in a run's folder, while it is not done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

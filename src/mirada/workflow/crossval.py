@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from mirada.evaluate.leakage import Leakage
 from mirada.messages import Message, msg
 from mirada.training.folds import fold_of
 from mirada.training.head import out_of_fold_probs
+from mirada.training.trained import CHECKPOINT_FOLDER
 from mirada.types import Split
 from mirada.workflow.data import Dataset, load_dataset
 from mirada.workflow.embedding import embed
@@ -119,6 +121,9 @@ def _one_fold(
         np.save(folder / "rows.npy", rows, allow_pickle=False)
         np.save(folder / "probs.npy", answers, allow_pickle=False)
         write_atomic(folder / "done.json", json.dumps({"seconds": took}).encode())
+    shutil.rmtree(folder / CHECKPOINT_FOLDER, ignore_errors=True)
+    for left in (*folder.glob("*.safetensors"), *folder.glob("*.onnx")):  # the network has done its work
+        left.unlink(missing_ok=True)
     return rows, answers, took
 
 

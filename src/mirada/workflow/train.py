@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from mirada.release.bundle import BundleFacts, ParityCheck, write_bundle
 from mirada.release.registry import Registry, checked_name, safe_name
 from mirada.sources.base import Source
 from mirada.training.head import Head
-from mirada.training.trained import Device, TrainedNetwork
+from mirada.training.trained import CHECKPOINT_FOLDER, Device, TrainedNetwork
 from mirada.types import Bundle, EvalReport, Precision, Run, TrainConfig
 from mirada.workflow.champion import Verdict, judge
 from mirada.workflow.data import Added, Dataset, add, load_dataset, open_source
@@ -202,6 +203,7 @@ class _Training:
         self.clock.lap("report")
         run = replace(run, status="done", stop_reason=learned.stop_reason, seconds=self.clock.total())
         self.catalog.save_run(run)
+        shutil.rmtree(work.run_folder / CHECKPOINT_FOLDER, ignore_errors=True)  # nothing is left to resume
         mirror_run(
             self.workspace, self.catalog, run, bundle, reports=reports, artifacts=(report_path,),
             is_champion=verdict.is_better, curves=learned.curves,
