@@ -43,6 +43,7 @@ def _leave_jobs(workspace: Workspace) -> None:
         model_name="sports",
         model_version=1,
         bundle_path=str(bundle),
+        curves=(("epoch_val_accuracy", 1, 0.5), ("epoch_val_accuracy", 2, 0.875)),
     )
     with Catalog.open(workspace.catalog_url) as catalog:
         enqueue_alias(catalog, AliasMirror("sports", "champion", 1))
@@ -63,7 +64,11 @@ def test_a_run_its_model_and_alias_are_mirrored_once(workspace: Workspace) -> No
     again = run_mirror(workspace)
     assert (again.n_done, again.errors) == (0, ())
     store = workspace.path / "mlflow.db"
-    assert _rows(store, "select key, value from metrics") == [("test_accuracy", 0.96)]
+    assert _rows(store, "select key, step, value from metrics order by key, step") == [
+        ("epoch_val_accuracy", 1, 0.5),
+        ("epoch_val_accuracy", 2, 0.875),
+        ("test_accuracy", 0, 0.96),
+    ]
     assert _rows(store, "select key, value from params") == [("seed", "0")]
     assert _rows(store, "select name, status from runs") == [("run-1", "FINISHED")]
     assert _rows(store, "select name, alias, version from registered_model_aliases") == [("sports", "champion", 1)]

@@ -41,7 +41,8 @@ def mirror_run(
         model_name=bundle.name,
         model_version=bundle.version,
         bundle_path=bundle.path,
-        curves=tuple((point.name, point.step, point.value) for point in curves),
+        # Names of their own: MLflow would show the last epoch's val_accuracy for that of the model.
+        curves=tuple((f"epoch_{point.name}", point.step, point.value) for point in curves),
     )
     track.enqueue_run(catalog, mirrored)
     if is_champion:
