@@ -164,9 +164,15 @@ def _quantize(
     def measure(predictor: Predictor) -> Mapping[str, Metric]:
         if not parts["test"]:
             return {}
-        images, y = _load(bundle, parts["test"])
-        probs = predictor.predict_inputs(images)
-        return evaluate(probs, y, class_names=bundle.class_names, subset="test", run_id=bundle.run_id).metrics
+        probs, y = list[NDArray[np.float32]](), list[NDArray[np.int64]]()
+        for first in range(0, len(parts["test"]), most):  # all of test may be more than memory holds
+            images, labels = _load(bundle, parts["test"][first : first + most])
+            probs.append(predictor.predict_inputs(images))
+            y.append(labels)
+        return evaluate(
+            np.concatenate(probs), np.concatenate(y), class_names=bundle.class_names, subset="test",
+            run_id=bundle.run_id,
+        ).metrics  # fmt: skip
 
     def write(path: Path, version: int) -> Bundle:
         made.append(
