@@ -106,9 +106,9 @@ train(Workspace.create({workspace!r}), TrainRequest(source={photos!r}, recipe={r
 
 def test_a_killed_training_is_resumed_by_its_run(tmp_path: Path, photos: Path, recipe: Path) -> None:
     def start(name: str) -> subprocess.Popen[bytes]:
-        code = CHILD.format(workspace=str(tmp_path / name), photos=str(photos), recipe=str(recipe))
+        code = CHILD.format(workspace=str(tmp_path / name), photos=photos.name, recipe=recipe.name)
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
+        return subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL, cwd=tmp_path)
 
     child = start("killed")
     runs = tmp_path / "killed" / "runs"
@@ -124,6 +124,8 @@ def test_a_killed_training_is_resumed_by_its_run(tmp_path: Path, photos: Path, r
     with pytest.raises(Conflict, match="cannot be resumed"):
         train(workspace, TrainRequest(resume=folder.name))
     recipe.write_text(MLP, encoding="utf-8")
+    kept = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+    assert (kept["source"], kept["recipe"]) == (str(photos), str(recipe)), "absolute, wherever it was begun"
     resumed = train(workspace, TrainRequest(resume=folder.name))
     assert resumed.run_id == folder.name
     assert start("whole").wait() == 0

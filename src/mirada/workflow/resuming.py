@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mirada.catalog.catalog import Catalog
 from mirada.errors import Conflict, NotFound
 from mirada.messages import msg
+from mirada.sources.uris import absolute
 from mirada.workspace import Workspace, storage_errors, write_atomic
 
 if TYPE_CHECKING:
@@ -19,10 +20,15 @@ REQUEST_NAME = "request.json"
 
 
 def save_request(folder: Path, request: TrainRequest) -> None:
-    """Keep what a run was asked in its folder."""
+    """Keep what a run was asked in its folder; paths are kept absolute, so that it is resumed from anywhere."""
+    asked = asdict(request)
+    for name, suffix in (("source", ""), ("labels", ""), ("weights", ""), ("recipe", ".toml"), ("backbone", ".onnx")):
+        given = str(asked[name] or "")
+        if given.endswith(suffix) and given and Path(given).exists():
+            asked[name] = absolute(given)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / REQUEST_NAME, json.dumps(asdict(request), default=str, indent=1).encode())
+        write_atomic(folder / REQUEST_NAME, json.dumps(asked, default=str, indent=1).encode())
 
 
 def resumed_request(workspace: Workspace, catalog: Catalog, request: TrainRequest) -> TrainRequest:

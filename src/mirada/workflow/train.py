@@ -177,11 +177,11 @@ class _Training:
         return run
 
     def _interrupted_run(self, config: TrainConfig, dataset_id: str, split_id: str) -> str | None:
-        """The id of a run that was killed at this very work: it is taken up instead of begun anew."""
-        asked = (config, dataset_id, split_id)
+        """The id of a run that was killed at this very work, or was named: it is taken up instead of begun anew."""
+        asked, named = (config, dataset_id, split_id), self.request.resume
         for run in reversed(self.catalog.runs()):
-            is_named = run.run_id == self.request.resume and run.status == "failed"
-            if (run.status == "interrupted" or is_named) and (run.config, run.dataset_id, run.split_id) == asked:
+            is_open = run.status == "interrupted" if named is None else run.run_id == named
+            if is_open and (run.config, run.dataset_id, run.split_id) == asked:
                 return run.run_id
         return None
 
