@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, Message]] = {
     "split": ("mirada.cli.data:split", msg("Divide the photographs into train, val and test.")),
     "train": ("mirada.cli.training:train", msg("From photographs to a classifier, in one go.")),
     "recipes": ("mirada.cli.recipes:recipes", msg("List the recipes for training.")),
+    "search": ("mirada.cli.searching:search", msg("Try many ways to train, and say which is best.")),
     "evaluate": ("mirada.cli.training:evaluate", msg("Say how good a model is.")),
     "predict": ("mirada.cli.predicting:predict", msg("Classify photographs.")),
     "export": ("mirada.cli.exporting:export", msg("Write a model as ONNX or OpenVINO, or make it int8.")),

@@ -89,6 +89,38 @@ def recipe_document(recipe: Recipe) -> Document:
     return cast("Document", json.loads(json.dumps(asdict(recipe))))
 
 
+def recipe_toml(recipe: Recipe) -> str:
+    """The recipe as a file that `load_recipe` reads; what is as by default is left out."""
+    document, default = recipe_document(recipe), recipe_document(Recipe(name="", summary={}, model=ModelSpec(name="")))
+    del document["name"]  # the file's
+    stages = cast("list[Document]", document.pop("stages"))
+    tables = {key: cast("Document", document.pop(key)) for key in ("summary", "model")}
+    lines = [f"{key} = {_toml(value)}" for key, value in document.items() if value != default[key]]
+    plain = {"summary": {}, "model": cast("Document", default["model"])}
+    for key, table in tables.items():
+        lines += ["", f"[{key}]", *(f"{k} = {_toml(v)}" for k, v in table.items() if v != plain[key].get(k))]
+    usual = cast("Document", json.loads(json.dumps(asdict(Stage()))))
+    for stage in stages:
+        lines += ["", "[[stages]]"]
+        for key, value in stage.items():
+            if key == "augment":
+                off = cast("Document", usual[key])
+                value = {k: v for k, v in cast("Document", value).items() if v != off[k]}
+                lines += [f"{key} = {_toml(value)}"] if value else []
+            elif value != usual[key]:
+                lines.append(f"{key} = {_toml(value)}")
+    return "\n".join(lines).strip() + "\n"
+
+
+def _toml(value: object) -> str:
+    """A value of a recipe's document as TOML writes it: as JSON does, but for tables."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + " }" if value else "{}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(one) for one in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
 def override(recipe: Recipe, path: str, value: object) -> Recipe:
     """The recipe with another value at a dotted path, for searches and flags. Raises UsageError: no such path, value.
 

@@ -8,7 +8,14 @@ from typing import Any
 from mirada.errors import MissingExtra
 from mirada.messages import msg
 
-EXTRA_OF = {"torch": "train", "torchvision": "train", "timm": "train", "safetensors": "train", "nncf": "quantize"}
+EXTRA_OF = {
+    "torch": "train",
+    "torchvision": "train",
+    "timm": "train",
+    "safetensors": "train",
+    "optuna": "train",
+    "nncf": "quantize",
+}
 
 
 def by_dotted_name(name: str) -> Any:

@@ -172,7 +172,10 @@ class NetworkWay:
         """Train, then embed val and test with what came of it, and calibrate."""
         with engine(work.workspace) as pool:
             trained: TrainedNetwork = by_dotted_name(TRAINER)(
-                replace(self.plan, seed=work.seed), self._supply(work, pool), work.run_folder, progress=work.progress
+                replace(self.plan, seed=work.seed),
+                supply_of(work.workspace, work.data, work.divided, engine=pool),
+                work.run_folder,
+                progress=work.progress,
             )
         work.clock.lap("train")
         embedded = _embed_parts(work, trained.backbone, ("val", "test"), self.precision)
@@ -185,20 +188,21 @@ class NetworkWay:
             stop_reason=trained.stop_reason, curves=trained.curves, trained=trained,
         )  # fmt: skip
 
-    def _supply(self, work: Work, pool: Engine) -> Supply:
-        data, parts = work.data, work.divided.split
-        train, val = data.rows(parts.train), data.rows(parts.val)
-        return Supply(
-            class_names=data.class_names,
-            train=[data.samples[i] for i in train],
-            y_train=data.y[train],
-            val=[data.samples[i] for i in val],
-            y_val=data.y[val],
-            reader=PhotoReader(limits=limits(work.workspace)),
-            engine=pool,
-            limits=limits(work.workspace),
-            pixels_folder=work.workspace.path / "pixels",
-        )
+
+def supply_of(workspace: Workspace, data: Dataset, divided: Divided, *, engine: Engine) -> Supply:
+    """The photographs of train and val, for those who train networks."""
+    train, val = data.rows(divided.split.train), data.rows(divided.split.val)
+    return Supply(
+        class_names=data.class_names,
+        train=[data.samples[i] for i in train],
+        y_train=data.y[train],
+        val=[data.samples[i] for i in val],
+        y_val=data.y[val],
+        reader=PhotoReader(limits=limits(workspace)),
+        engine=engine,
+        limits=limits(workspace),
+        pixels_folder=workspace.path / "pixels",
+    )
 
 
 def _calibrated(head: Head, material: Material, work: Work) -> tuple[Head, tuple[Message, ...]]:
