@@ -197,6 +197,10 @@ def test_training_without_photographs(train: Mirada) -> None:
     assert_sentence(train(), 1, "no Mirada workspace")
 
 
+def test_what_a_resumed_run_would_not_heed_is_refused(mirada: Mirada) -> None:
+    assert_sentence(mirada("train", "photos", "--resume", "r", "--epochs", "3"), 2, "--resume", "SOURCE", "--epochs")
+
+
 def test_predicting_without_a_model(mirada: Mirada, photos: Path, tmp_path: Path) -> None:
     assert_sentence(mirada("predict", photos), 1, str(tmp_path / "mirada"))
 

@@ -69,6 +69,17 @@ def speaks(function: Callable[..., Result | None]) -> Callable[..., None]:
     return wrapper
 
 
+def given_beside(name: str) -> list[str]:
+    """What else was given to the command that runs, as a person writes it; how it answers (--json) does not count."""
+    ctx = click.get_current_context()
+    return [
+        param.opts[0] if isinstance(param, click.Option) else str(param.human_readable_name)
+        for param in ctx.command.params
+        if param.name not in (None, name, "as_json")
+        and ctx.get_parameter_source(str(param.name)) is click.core.ParameterSource.COMMANDLINE
+    ]
+
+
 def print_json(document: object) -> None:
     """One JSON document on stdout; NaN is not JSON and raises."""
     sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False, default=str) + "\n")

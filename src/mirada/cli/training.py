@@ -10,7 +10,7 @@ import click
 
 from mirada.cli.curves import measure_curve
 from mirada.cli.data import add_lines
-from mirada.cli.output import Result, Settings, per_cent, progress, speaks, table
+from mirada.cli.output import Result, Settings, given_beside, per_cent, progress, speaks, table
 from mirada.cli.predicting import model_option
 from mirada.errors import UsageError
 from mirada.messages import Message, decimal, msg
@@ -105,9 +105,9 @@ def train(settings: Settings, *, fmt: str | None, learning_curve: bool, html: Pa
         raise UsageError(
             msg("--html belongs to --learning-curve."), msg("The report of a training is always written; see its path.")
         )
-    if options["resume"] is not None and options["source"] is not None:
+    if options["resume"] is not None and (more := given_beside("resume")):
         raise UsageError(
-            msg("--resume goes on with what the run was asked; it takes no SOURCE."),
+            msg("--resume goes on with what the run was asked; it does not go with {more}.", more=", ".join(more)),
             msg("Leave out one of the two."),
         )
     if options["source"] is None:
