@@ -146,6 +146,8 @@ def test_folds_of_a_recipe_answer_every_photograph_once(tmp_path: Path, photos: 
     assert made.comparison.n == made.report.n
     left = {path.name for path in (workspace.path / "folds").glob("*/*/*")}
     assert left == {"rows.npy", "probs.npy", "done.json"}
+    with pytest.raises(UsageError, match="--recipe, --against"):
+        evaluate(workspace.path, replace(asked, folds=None))
     with pytest.raises(UsageError, match="sports-frozn"):
         evaluate(workspace.path, replace(asked, against="sports-frozn", seed=1))
     assert len(list((workspace.path / "folds").iterdir())) == 1, "refused before anything was trained"

@@ -88,6 +88,12 @@ class _Answered:
 def evaluate(workspace_path: Path | None, request: EvaluateRequest, *, progress: Progress | None = None) -> Evaluation:
     """Judge as `request` says. Raises a MiradaError: no such model, nothing to judge, no class in common."""
     display = progress or Silent()
+    asked = {"--recipe": request.recipe, "--against": request.against, "--epochs": request.epochs}
+    if request.folds is None and (unheeded := [name for name, value in asked.items() if value is not None]):
+        raise UsageError(
+            msg("{options}: a model that is trained already is judged as it is.", options=", ".join(unheeded)),
+            msg("Add --folds N to train anew in each fold."),
+        )
     if request.source is not None and (Path(request.model) / MANIFEST_NAME).is_file():
         return _on_source(None, load_manifest(Path(request.model)), request, display)
     workspace = Workspace.open(workspace_path)
