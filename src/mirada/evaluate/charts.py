@@ -121,12 +121,12 @@ def histogram(edges: Sequence[tuple[float, float, int, int]], *, x_label: str, t
 def bars_of(bins: Bins) -> list[tuple[float, float, int, int]]:
     """The bars of a histogram from the bins of calibration, which are a tenth or so wide and lie about their mean."""
     step = 1 / max(10, len(bins))
-    out = []
+    counted: dict[int, tuple[int, int]] = {}
     for score, share, n in bins:
-        low = min(int(score / step), round(1 / step) - 1) * step
-        right = round(share * n)
-        out.append((low, low + step, right, n - right))
-    return out
+        place, right = min(int(score / step), round(1 / step) - 1), round(share * n)
+        before = counted.get(place, (0, 0))  # two bins may fall into one bar
+        counted[place] = (before[0] + right, before[1] + n - right)
+    return [(place * step, place * step + step, *counts) for place, counts in sorted(counted.items())]
 
 
 def small_matrix(confusion: Sequence[Sequence[int]], names: Sequence[str], *, title: str) -> Markup:
