@@ -136,6 +136,7 @@ def test_int8_is_a_version_without_an_alias(mirada: Callable[..., Any], trained:
 
     versions = mirada("models", "--json").document
     assert [(v["version"], v["aliases"]) for v in versions] == [(1, ["champion"]), (2, [])]
+    assert [run["model"] for run in mirada("runs", "--json").document] == [{"name": "shop", "version": 1}]
     manifest = read_manifest(trained / "models" / "shop" / "2")
     assert manifest.quantization is not None
     assert manifest.quantization.accuracy_after == made["accuracy_after"]

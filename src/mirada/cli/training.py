@@ -305,7 +305,8 @@ def runs(settings: Settings) -> Result:
     with Catalog.open(workspace.catalog_url) as catalog:
         catalog.mark_interrupted()
         found = catalog.runs()
-        of_run = {model.run_id: model for model in catalog.models()}
+        # A version in int8 states the run of the one that it was made from, which came first.
+        of_run = {model.run_id: model for model in reversed(catalog.models())}
     rows, document = [], []
     for run in found:
         model = of_run.get(run.run_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from mirada.errors import NotFound
 from mirada.evaluate.compare import Comparison, compare
 from mirada.messages import Message, msg
+from mirada.predict.manifest import read_manifest
 from mirada.predict.runtime import Predictor
 from mirada.types import Bundle
 from mirada.workflow.runs import TestPredictions, load_predictions
@@ -53,6 +55,8 @@ def _champion_probs(
 ) -> NDArray[np.float32]:
     """The champion's probabilities on the photographs of `new`, its columns put in the order of `new`."""
     order = [champion.class_names.index(name) for name in new.class_names]
+    if read_manifest(Path(champion.path)).quantization is not None:  # what its run answered, another network did
+        return answers(champion, new.sample_ids)[:, order]
     try:
         kept = load_predictions(workspace, champion.run_id)
     except NotFound:
