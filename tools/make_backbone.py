@@ -114,7 +114,7 @@ def parsed() -> argparse.Namespace:
     """The command line; the defaults are the recipe of the shipped file."""
     parser = argparse.ArgumentParser(description="Make the shipped backbone.")
     recipe = DistillConfig(
-        views=1_000_000, batch=192, muon_lr=0.04, cooldown=0.5, warmup=150, sizes=((0.0, 96), (0.75, 128))
+        views=1_200_000, batch=192, muon_lr=0.03, cooldown=0.6, warmup=100, sizes=((0.0, 96), (0.6, 128))
     )
     parser.add_argument("--photos", action="append", type=photo_set, default=[])
     parser.add_argument("--held-out", action="append", type=Path, default=[])
