@@ -1,7 +1,7 @@
 # make demo: core only, no torch.  make test / check / bench / test-long: everything.
 PY := .venv/bin/python
 UV := .venv/bin/uv
-.PHONY: core all demo test test-long check bench bench-cifar format docs locale
+.PHONY: core all demo test test-long check bench bench-cifar experiments format docs locale
 
 $(UV):
 	python3 -m venv .venv
@@ -40,6 +40,10 @@ bench-cifar: all
 	$(UV) venv --quiet --allow-existing .venv-keras
 	$(UV) pip install --quiet --python .venv-keras/bin/python "tensorflow-cpu>=2.18"
 	$(PY) -m benchmarks.cifar ../shared/data/cifar10_jpeg --parts fast ours keras --keras .venv-keras/bin/python
+
+# The reports' experiments, hours in all: runs what has not been run, and writes docs/experiments.md.
+experiments: all
+	$(PY) tools/experiments.py $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 format: all
 	.venv/bin/ruff format .
