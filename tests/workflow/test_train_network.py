@@ -100,7 +100,7 @@ CHILD = """
 import sys
 from mirada.workflow.train import TrainRequest, train
 from mirada.workspace import Workspace
-train(Workspace.create({workspace!r}), TrainRequest(source={photos!r}, recipe={recipe!r}, epochs=200, precision="f32"))
+train(Workspace.create({workspace!r}), TrainRequest(source={photos!r}, recipe={recipe!r}, epochs=40, precision="f32"))
 """
 
 

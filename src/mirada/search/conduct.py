@@ -60,8 +60,11 @@ def _data(plan: SearchPlan, supply: Supply, progress: Progress) -> tuple[LoopDat
         model.name, n_classes=n_classes, input_size=plan.recipe.input_size, hidden=model.hidden
     ).preprocess
     spec = replace(spec, channels="grey") if plan.recipe.grey else spec
+    wanted = [(supply.train, supply.y_train), (supply.val, supply.y_val)]
+    if plan.space.folds:
+        wanted = [([*supply.train, *supply.val], np.concatenate([supply.y_train, supply.y_val]))]
     made, groups, n_failed = list[Pixels](), list[str](), 0
-    for samples, labels in ((supply.train, supply.y_train), (supply.val, supply.y_val)):
+    for samples, labels in wanted:
         pixels, failures = prepare_pixels(
             samples, labels, spec, reader=supply.reader, engine=supply.engine,
             folder=supply.pixels_folder, progress=progress, limits=supply.limits,
@@ -70,15 +73,12 @@ def _data(plan: SearchPlan, supply: Supply, progress: Progress) -> tuple[LoopDat
         unread = {failure.sample.sample_id for failure in failures}
         n_failed += len(unread)
         groups += [s.group_id or s.content_sha256 for s in samples if s.sample_id not in unread]
-    train, val = made
-    if not len(train):
+    if not len(made[0]):
         raise NotEnoughData(msg("No photograph of train can be read."), msg("`mirada add` tells what is wrong."))
     notes = (msg_n("{n} photograph was left out.", "{n} photographs were left out.", n=n_failed),) if n_failed else ()
-    if plan.space.folds:
-        images = np.concatenate([np.asarray(part.images) for part in made if len(part)])
-        return LoopData((images, np.concatenate([train.labels, val.labels])), None, n_classes), groups, notes
-    judged = (np.asarray(val.images), val.labels) if len(val) else None
-    return LoopData((np.asarray(train.images), train.labels), judged, n_classes), groups[: len(train)], notes
+    train, *judged = [(pixels.images, pixels.labels) for pixels in made]
+    val = judged[0] if judged and len(judged[0][1]) else None
+    return LoopData(train, val, n_classes), groups[: len(made[0])], notes
 
 
 def _points(space: Space) -> list[dict[str, Value]]:

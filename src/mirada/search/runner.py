@@ -36,6 +36,7 @@ from mirada.training.many import (
 )
 from mirada.training.many_network import Inputs
 from mirada.training.outcome import EARLY, EpochRecord, FitOptions, LoopData
+from mirada.training.pixels import Images, MappedRows
 from mirada.workspace import write_atomic
 
 STATE, FITTED = "state.safetensors", "fitted.json"
@@ -55,9 +56,14 @@ def fold_data(data: LoopData, folds: int, *, groups: Sequence[str] | None = None
     fold = fold_of(np.asarray(labels, np.intp), groups=groups, folds=folds, seed=seed, n_classes=data.n_classes)
     rows = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(int(fold.max()) + 1)]
     return [
-        LoopData((images[learn], labels[learn]), (images[judged], labels[judged]), data.n_classes)
+        LoopData((_taken(images, learn), labels[learn]), (_taken(images, judged), labels[judged]), data.n_classes)
         for learn, judged in rows
     ]
+
+
+def _taken(images: Images, rows: NDArray[np.int64]) -> Images:
+    """Some of the photographs; what is mapped from a file stays there."""
+    return images.take(rows) if isinstance(images, MappedRows) else images[rows]
 
 
 def data_mark(parts: Sequence[LoopData]) -> str:

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from mirada.errors import BackboneError, UsageError
 from mirada.messages import msg
+from mirada.training.checkpoint import put_tensors
 from mirada.training.many_network import Inputs, ManyNetwork, ManyPrecision, ManySpec
 from mirada.training.outcome import EpochRecord
 from mirada.training.stopping import best_index, has_stalled, monitored
-from mirada.workspace import storage_errors
 
 
 @dataclass(slots=True)
@@ -59,11 +58,7 @@ def save_state(state: ManyState, path: Path) -> None:
         "diverged": state.diverged,
         "history": [asdict(record) for record in state.history],
     }
-    part = path.with_suffix(".part")
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.cpu() for name, tensor in tensors.items()}, part, {"about": json.dumps(about)})
-        part.replace(path)
+    put_tensors(path, {name: tensor.cpu() for name, tensor in tensors.items()}, {"about": json.dumps(about)})
 
 
 def read_state(path: Path, spec: ManySpec, inputs: Inputs, precision: ManyPrecision) -> ManyState | None:

@@ -153,5 +153,5 @@ def _divided(data: Dataset, fold: NDArray[np.int64], held: int, seed: int) -> Di
 def _fingerprint(way: Way, data: Dataset, folds: int, seed: int) -> str:
     """Changes with anything that the answers depend on."""
     rows = [(s.sample_id, s.content_sha256, label) for s, label in zip(data.samples, data.labels, strict=True)]
-    asked = [asdict(replace(way.config, seed=seed)), rows, data.groups, folds, VAL_PARTS]
+    asked = [asdict(replace(way.config, seed=seed)), way.channels, rows, data.groups, folds, VAL_PARTS]
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:16]

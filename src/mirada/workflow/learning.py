@@ -73,6 +73,11 @@ class Way(Protocol):
         """Shares of train, val and test that it asks for where the photographs bring none; "": the setting's."""
         ...
 
+    @property
+    def channels(self) -> str:
+        """With colour ("rgb") or without ("grey")."""
+        ...
+
     def learn(self, work: Work) -> Learned:
         """Do it. A run that was killed goes on from what lies in `work.run_folder`."""
         ...
@@ -102,6 +107,11 @@ class HeadWay:
             head=self.kind,
             class_weight=self.class_weight,
         )
+
+    @property
+    def channels(self) -> str:
+        """What the backbone is given."""
+        return self.backbone.preprocess.channels
 
     def learn(self, work: Work) -> Learned:
         """Embed every photograph, fit on train, calibrate on val."""
@@ -164,6 +174,11 @@ class NetworkWay:
         """What the recipe asks for."""
         return self.plan.recipe.ratios
 
+    @property
+    def channels(self) -> str:
+        """What the recipe or the subset asks for."""
+        return "grey" if self.plan.grey or self.plan.recipe.grey else "rgb"
+
     def check(self) -> None:
         """Raise what can be known to be wrong before a photograph is read: the name, the weights, the device."""
         by_dotted_name(CHECKER)(self.plan)
@@ -216,7 +231,7 @@ def _embed_parts(work: Work, backbone: Backbone, parts: Sequence[str], precision
     data = work.data
     rows = np.concatenate([data.rows(getattr(work.divided.split, part)) for part in parts])
     made = embed(work.workspace, [data.samples[i] for i in rows], backbone, precision=precision, progress=work.progress)
-    vectors = np.full((len(data.samples), backbone.dim), np.nan, np.float32)
+    vectors = np.zeros((len(data.samples), backbone.dim), np.float32)  # pages that stay zero take no memory
     ok = np.zeros(len(data.samples), np.bool_)
     vectors[rows], ok[rows] = made.vectors, made.ok
     return Embedded(vectors, None, ok, made.failures, made.precision)

@@ -274,7 +274,15 @@ def _fingerprint(way: Way, data: Dataset, divided: Divided, seed: int) -> str:
     """Changes with anything that the answers depend on."""
     rows = [(s.sample_id, s.content_sha256, label) for s, label in zip(data.samples, data.labels, strict=True)]
     split = divided.split
-    asked = [asdict(replace(way.config, seed=seed)), rows, data.groups, split.train, split.val, split.test]
+    asked = [
+        asdict(replace(way.config, seed=seed)),
+        way.channels,
+        rows,
+        data.groups,
+        split.train,
+        split.val,
+        split.test,
+    ]
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from mirada.catalog.catalog import Catalog
 from mirada.errors import Conflict, NotFound
 from mirada.messages import msg
+from mirada.models.recipes import parse_document, recipe_toml
 from mirada.sources.uris import absolute
+from mirada.types import Run
 from mirada.workspace import Workspace, storage_errors, write_atomic
 
 if TYPE_CHECKING:
@@ -46,8 +48,18 @@ def resumed_request(workspace: Workspace, catalog: Catalog, request: TrainReques
             msg("What the run {run} was asked is not in {path}.", run=run.run_id, path=workspace.runs_path),
             msg("Give the same command again: it goes on where the run was interrupted."),
         ) from error
+    if str(kept.get("recipe") or "").endswith(".toml") and not Path(kept["recipe"]).is_file():
+        kept["recipe"] = _recipe_again(workspace, run)
     paths = {name: Path(kept[name]) for name in ("labels", "weights") if kept.get(name) is not None}
     return replace(request, **{**kept, **paths, "resume": run.run_id})
+
+
+def _recipe_again(workspace: Workspace, run: Run) -> str:
+    """The file of a recipe that was moved since, from what the run was asked."""
+    recipe = parse_document(json.loads(run.config.plan))
+    path = workspace.runs_path / run.run_id / f"{recipe.name}.toml"
+    write_atomic(path, recipe_toml(recipe).encode())
+    return str(path)
 
 
 def check_resumed(request: TrainRequest, run_id: str | None) -> None:

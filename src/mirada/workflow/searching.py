@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mirada.catalog.catalog import Catalog
+from mirada.embed.backbone import file_sha256
 from mirada.engine.base import Progress, Silent
 from mirada.models.recipe import Recipe
 from mirada.models.recipes import load_recipe, recipe_document, recipe_toml, scaled
@@ -64,7 +65,7 @@ def search(workspace: Workspace, request: SearchRequest, *, progress: Progress |
         ratios = request.ratios or recipe.ratios or workspace.config.text("split.ratios")
         dataset_id = catalog.freeze_dataset().dataset_id
         divided = divide(catalog, data, ratios=ratios, seed=seed, dataset_id=dataset_id)
-    folder = workspace.path / "searches" / f"{space.name}-{_mark(space, recipe, divided, seed)}"
+    folder = workspace.path / "searches" / f"{space.name}-{_mark(request, space, recipe, divided, seed)}"
     plan = SearchPlan(
         space=space, recipe=recipe, groups=data.groups, weights=request.weights, seed=seed,
         device=request.device, precision=request.precision or "auto",
@@ -85,7 +86,9 @@ def asked_search(request: SearchRequest) -> tuple[Space, Recipe]:
     return space, scaled(recipe, epochs=request.epochs) if request.epochs is not None else recipe
 
 
-def _mark(space: Space, recipe: Recipe, divided: Divided, seed: int) -> str:
-    """A search of another recipe, split or seed has a folder of its own."""
-    asked = [space.mark, recipe_document(recipe), sorted(divided.split.train), sorted(divided.split.val), seed]
+def _mark(request: SearchRequest, space: Space, recipe: Recipe, divided: Divided, seed: int) -> str:
+    """A search of another recipe, split, seed, precision or other weights has a folder of its own."""
+    weights = file_sha256(request.weights) if request.weights else ""
+    parts = (sorted(divided.split.train), sorted(divided.split.val))
+    asked = [space.mark, recipe_document(recipe), *parts, seed, weights, request.precision, request.device]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]

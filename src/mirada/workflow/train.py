@@ -11,7 +11,7 @@ from typing import Literal
 from mirada.catalog.catalog import Catalog
 from mirada.catalog.records import ModelVersion
 from mirada.engine.base import Progress, Silent
-from mirada.errors import NotEnoughData
+from mirada.errors import NotEnoughData, StorageError
 from mirada.evaluate.leakage import score_leakage
 from mirada.evaluate.metrics import evaluate
 from mirada.evaluate.report import ReportContext
@@ -133,7 +133,7 @@ class _Training:
             return self._learn(run, added, way, data, divided)
         except BaseException as error:
             status: Literal["interrupted", "failed"] = (
-                "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                "interrupted" if isinstance(error, KeyboardInterrupt | StorageError) else "failed"
             )
             reason = f"{type(error).__name__}: {error}"[:500]
             self.catalog.save_run(replace(run, status=status, stop_reason=reason))
