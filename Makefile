@@ -17,10 +17,13 @@ all: $(UV)
 demo: core
 	.venv/bin/mirada demo
 
-# The second run is a processor without AMX and bf16: the same answers, in float32.
+# Two files of tests at a time, each test with one thread; those marked alone are held to a time on the wall.
+# The last run is a processor without AMX and bf16: the same answers, in float32.
 test: all
-	.venv/bin/pytest -m "not long"
-	ONEDNN_MAX_CPU_ISA=AVX2 .venv/bin/pytest -m "not long" tests/embed tests/predict tests/serve tests/test_sports15.py
+	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist loadfile -m "not long and not alone"
+	.venv/bin/pytest -m "alone and not long"
+	OMP_NUM_THREADS=1 ONEDNN_MAX_CPU_ISA=AVX2 .venv/bin/pytest -n 2 --dist loadfile -m "not long and not alone" \
+		tests/embed tests/predict tests/serve tests/test_sports15.py
 
 test-long: all
 	MIRADA_LONG=1 .venv/bin/pytest --timeout 3600

@@ -59,6 +59,7 @@ def test_foreign_keys_hold(catalog: Catalog) -> None:
         connection.execute(sa.insert(schema.aliases).values(row))
 
 
+@pytest.mark.alone
 def test_opening_again_imports_no_alembic_and_leaves_logging_alone(sqlite_url: str, tmp_path: Path) -> None:
     (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = nowhere\n")
     code = (

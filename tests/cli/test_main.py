@@ -16,6 +16,7 @@ from mirada.cli.main import COMMANDS
 HEAVY = ("torch", "timm", "mlflow", "openvino", "sklearn", "scipy", "pyarrow", "onnx", "fastapi")
 
 
+@pytest.mark.alone
 def test_help_is_quick() -> None:
     fastest = min(_seconds([sys.executable, "-m", "mirada", "--help"]) for _ in range(5))
     assert fastest <= 0.4

@@ -21,6 +21,7 @@ from mirada.evaluate.report import ReportContext
 from mirada.imaging.base import REASONS
 from mirada.intake import sample_id
 from mirada.messages import Message, msg, msg_n
+from mirada.models.recipes import load_recipe
 from mirada.predict.manifest import MANIFEST_NAME, load_manifest
 from mirada.predict.runtime import Loaded, Predictor
 from mirada.release.registry import Registry
@@ -283,8 +284,10 @@ def _fold_subject(
 
 
 def _way(workspace: Workspace, request: EvaluateRequest, *, recipe: str | None, display: Progress) -> Way:
+    trains = recipe is not None and load_recipe(recipe).kind == "network"
+    epochs = request.epochs if trains else None  # a head beside a shortened network has none
     return choose_way(
-        workspace, recipe=recipe, backbone=request.backbone, weights=request.weights, epochs=request.epochs,
+        workspace, recipe=recipe, backbone=request.backbone, weights=request.weights, epochs=epochs,
         device=request.device, precision=request.precision, progress=display,
     )  # fmt: skip
 
