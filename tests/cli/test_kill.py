@@ -123,7 +123,7 @@ def test_killed_right_after_registering_takes_the_same_model_up(tmp_path: Path, 
     class_folders(photos, N_CLASSES, N_PER_CLASS, size=SIDE)
     code = (
         "import os, signal, sys; from mirada.cli.main import run; from mirada.workflow import train;"
-        "train.write_report = lambda *_: os.kill(os.getpid(), signal.SIGKILL);"
+        "train.write_report = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL);"
         "run(sys.argv[1:])"
     )
     argv = ["--workspace", str(home), "train", str(photos), "--backbone", str(backbone_file), "--json"]
